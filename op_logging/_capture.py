@@ -1,0 +1,150 @@
+"""The first half of formatting: in the application's thread, take what may change.
+
+Runs inside log calls: it encodes nothing that can wait, never changes the record, and keeps
+no reference to it, to its arguments or to its traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping
+from types import FrameType
+
+from ._calls import Call, Revenue, Track
+from ._encoding import freeze, plain
+from ._render import FrozenCall, build, to_rendered
+from ._rendered import RenderedCall
+
+__all__ = [
+    "ALWAYS_RESERVED",
+    "STRUCTLOG_KEYS",
+    "CapturedEvent",
+    "SentMarker",
+    "as_event",
+    "caller",
+    "freeze_event",
+    "freeze_fields",
+]
+
+ALWAYS_RESERVED = frozenset({"taskName", "request"})
+"""Names that are no extras beside a record's own: asyncio's (Python 3.12 on), and Django's."""
+STRUCTLOG_KEYS = frozenset(
+    {
+        "event", "level", "level_number", "logger", "logger_name", "timestamp", "exception",
+        "exc_info", "stack", "stack_info", "positional_args", "pathname", "filename", "module",
+        "func_name", "lineno", "process", "process_name", "thread", "thread_name", "task_name",
+        "qual_name",
+    }
+)  # fmt: skip
+"""Keys of an entry that structlog's own processors add."""
+_FOREIGN_PREFIXES = ("_", "otel", "dd.")
+"""Private names, and what OpenTelemetry and Datadog put on every record."""
+_SKIPPED_MODULES = ("structlog", "logging", "op_logging")
+
+
+class SentMarker(str):
+    """The marker of an entry that is on its way already: whoever meets it sends nothing."""
+
+    __slots__ = ()
+
+
+class CapturedEvent:
+    """An event as the caller hands it over: frozen, not yet rendered.
+
+    Args:
+        event: The name of a track call, a `FrozenCall`, or a raw call as a dict.
+        fields: The extras, frozen.
+        common: Properties of every track call, frozen; shared, so never changed.
+        created: When it was logged, in seconds since the epoch.
+        pathname: The file of the line that logged it.
+        lineno: That line's number.
+    """
+
+    __slots__ = ("_common", "_event", "_fields", "_lineno", "_pathname", "created")
+
+    def __init__(
+        self,
+        event: object,
+        fields: dict[str, object],
+        common: Mapping[str, object],
+        created: float,
+        pathname: str,
+        lineno: int,
+    ) -> None:
+        self._event = event
+        self._fields = fields
+        self._common = common
+        self.created = created
+        self._pathname = pathname
+        self._lineno = lineno
+
+    @property
+    def source(self) -> str:
+        """Which line of code logged it, ``path:line``."""
+        return f"{self._pathname}:{self._lineno}"
+
+    def wire(self) -> dict[str, object]:
+        """Return the call as it stands on a line of the formatter.
+
+        Raises:
+            UnsendableError: If no call can be made of it.
+        """
+        built = build(self._event, self._fields, self._common, self.created)
+        return {**built.call, "headers": built.headers} if built.headers else built.call
+
+    def render(self) -> RenderedCall:
+        """Build the call.
+
+        Raises:
+            UnsendableError: If no call can be made of it.
+        """
+        built = build(self._event, self._fields, self._common, self.created)
+        return to_rendered(built, self.created, self.source)
+
+
+def as_event(value: object) -> object | None:
+    """Return what an extra stands for if it is an event, else None.
+
+    A text, a call object, or a mapping with ``type`` and ``payload`` is an event.
+    """
+    if isinstance(value, str):
+        return None if type(value) is SentMarker else value
+    if isinstance(value, Call):
+        return value
+    if isinstance(value, Mapping) and "type" in value and "payload" in value:
+        return value
+    return None
+
+
+def freeze_event(event: object) -> object:
+    """Freeze what `as_event` returned."""
+    if isinstance(event, str):
+        return str(event)
+    if isinstance(event, Call):
+        payload = plain(event.payload())
+        is_event = isinstance(event, (Track, Revenue))
+        return FrozenCall(event.wire_type, payload, is_event=is_event)
+    return plain(event)
+
+
+def freeze_fields(
+    fields: Mapping[str, object], reserved: Collection[str], into: dict[str, object]
+) -> None:
+    """Put those fields into ``into``, frozen, that are neither reserved nor another tool's."""
+    for key, value in fields.items():
+        if key in reserved:
+            continue
+        name = key if isinstance(key, str) else str(plain(key))
+        if not name.startswith(_FOREIGN_PREFIXES):
+            into[name] = freeze(value)
+
+
+def caller() -> tuple[str, int]:
+    """Return file and line of the application's code that is logging in this thread."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - public in all but its name
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if not module.startswith(_SKIPPED_MODULES):
+            return frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back
+    return "<unknown>", 0

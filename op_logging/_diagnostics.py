@@ -1,0 +1,79 @@
+"""What the package says about itself, on the logger ``op_logging``.
+
+Each kind of message is said the first time and then at most once a minute, with how many
+were left out in between. Never says a payload or a secret: callers pass texts that are free
+of both. Never raises, and is never called from the application's log call: only from
+the package's own threads, from configuration, and from ``flush`` and ``close``.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+__all__ = ["INTERVAL", "LOGGER", "Diagnostics"]
+
+LOGGER = logging.getLogger("op_logging")
+INTERVAL = 60.0
+"""Seconds between two messages of one kind."""
+
+
+class Diagnostics:
+    """Says each kind of message once, then at most once per interval.
+
+    Thread-safe. After a fork, `renew` replaces the lock, which another thread of the parent
+    may have held.
+
+    Args:
+        interval: Seconds between two messages of one kind.
+        clock: Returns seconds that only go up.
+    """
+
+    def __init__(
+        self, interval: float = INTERVAL, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._interval = interval
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last: dict[str, float] = {}
+        self._left_out: dict[str, int] = {}
+
+    def renew(self) -> None:
+        """Make it usable in a forked child: a new lock, and everything may be said again."""
+        self._lock = threading.Lock()
+        self._last = {}
+        self._left_out = {}
+
+    def say(self, kind: str, text: str, *, level: int = logging.WARNING) -> bool:
+        """Log ``text`` unless this ``kind`` was said less than an interval ago.
+
+        Args:
+            kind: What the interval is kept for, such as ``queue_full``.
+            text: One line, free of payloads and secrets.
+            level: The level to log with.
+
+        Returns:
+            Whether it was said.
+        """
+        now = self._clock()
+        with self._lock:
+            last = self._last.get(kind)
+            if last is not None and now - last < self._interval:
+                self._left_out[kind] = self._left_out.get(kind, 0) + 1
+                return False
+            self._last[kind] = now
+            left_out = self._left_out.pop(kind, 0)
+        if left_out:
+            text = f"{text} ({left_out} more like it since the last time this was said)"
+        self.announce(text, level=level)
+        return True
+
+    def announce(self, text: str, *, level: int = logging.WARNING) -> None:
+        """Log ``text`` in any case: for what happens once, such as the end of an outage."""
+        try:
+            LOGGER.disabled = False  # dictConfig disables every logger that it does not name
+            LOGGER.log(level, "%s", text)
+        except Exception:  # noqa: BLE001, S110 - a handler of the application's failed at it
+            pass

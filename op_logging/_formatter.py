@@ -1,0 +1,215 @@
+"""The formatter: a log record becomes a call, in one step or in two.
+
+On an `OpenPanelHandler` the two steps are apart: `OpenPanelFormatter.capture` in the application's
+thread, rendering in the sender's. On any other handler `OpenPanelFormatter.format` does both and
+returns one line of JSON. The formatter never changes the record and sends nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from pythonjsonlogger.core import RESERVED_ATTRS, BaseJsonFormatter
+
+from ._calls import Call
+from ._capture import (
+    ALWAYS_RESERVED,
+    STRUCTLOG_KEYS,
+    CapturedEvent,
+    as_event,
+    caller,
+    freeze_event,
+    freeze_fields,
+)
+from ._config import OpenPanelConfig
+from ._diagnostics import Diagnostics
+from ._encoding import dumps, freeze
+from ._rendered import UnsendableError
+
+__all__ = ["EventFilter", "OpenPanelFormatter", "find_event"]
+
+_diagnostics = Diagnostics()
+_NOTHING: Mapping[str, object] = {}
+
+
+def find_event(record: logging.LogRecord, event_key: str, marker: str) -> object | None:
+    """Return the event of a record, an extra or what structlog handed over; else None."""
+    fields = record.__dict__
+    value = fields.get(event_key)
+    event = None if value is None else as_event(value)
+    if event is None:
+        message = fields.get("msg")
+        value = message.get(marker) if isinstance(message, dict) else None
+        value = fields.get(marker) if value is None else value
+        event = None if value is None else as_event(value)
+    return event
+
+
+class OpenPanelFormatter(BaseJsonFormatter):
+    """Maps log records to OpenPanel calls.
+
+    ``python-json-logger``'s options work here, on properties: what ``fmt`` names becomes one (no
+    ``fmt``, the default, names none), ``rename_fields``, ``static_fields``, ``defaults``,
+    ``timestamp`` and ``reserved_attrs`` as documented there. Renaming comes first, so
+    ``rename_fields={"user_id": "profile_id"}`` makes a profile of your own extra.
+    Safe to share between handlers and threads.
+
+    Args:
+        fmt: Names of record attributes to send as properties, such as ``"%(message)s"``.
+        datefmt: How ``asctime`` is written, where ``fmt`` names it.
+        style: How ``fmt`` is written: ``%``, ``{`` or ``$``.
+        validate: Whether ``fmt`` is checked.
+        event_key: The extra that makes a record an event; default ``event``.
+        marker: The key that marks an entry of structlog; default ``_event``.
+        global_properties: Properties of every track call.
+        **options: The other options of ``python-json-logger``'s ``BaseJsonFormatter``.
+
+    Raises:
+        ConfigurationError: If one of its own options has a value that is not allowed.
+    """
+
+    def __init__(
+        self,
+        fmt: str | None = None,
+        datefmt: str | None = None,
+        style: str = "%",
+        validate: bool = True,
+        *,
+        event_key: str | None = None,
+        marker: str | None = None,
+        global_properties: Mapping[str, object] | str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(fmt, datefmt, style, validate, **options)
+        if fmt is None:  # the base class would add the message
+            self._required_fields = []
+            self._skip_fields = set(self.reserved_attrs)
+        self._reserved = self.reserved_attrs | ALWAYS_RESERVED
+        self._given: dict[str, object] = {
+            "event_key": event_key,
+            "marker": marker,
+            "global_properties": global_properties,
+        }
+        self._is_plain = self._only_extras()
+        self._configure(OpenPanelConfig.from_options(self._given))
+
+    def under(self, config: OpenPanelConfig) -> OpenPanelFormatter:
+        """Return this formatter for a handler: what it was not given itself is the handler's."""
+        mine = copy.copy(self)
+        own = {name: value for name, value in self._given.items() if value is not None}
+        handlers = {name: getattr(config, name) for name in self._given}
+        mine._configure(OpenPanelConfig.from_options({**handlers, **own}))  # noqa: SLF001 - its own
+        return mine
+
+    def _configure(self, config: OpenPanelConfig) -> None:
+        self.event_key = config.event_key
+        self.marker = config.marker
+        self._common = {key: freeze(value) for key, value in config.global_properties.items()}
+        self._left_out = frozenset({*self._reserved, self.event_key, self.marker})
+
+    def capture(self, record: logging.LogRecord) -> CapturedEvent | None:
+        """Take what is needed of a record, frozen; None if it is no event.
+
+        Called in the application's thread. The record stays as it is.
+        """
+        event = find_event(record, self.event_key, self.marker)
+        if event is None:
+            return None
+        fields: dict[str, object] = {}
+        if self._is_plain:
+            freeze_fields(record.__dict__, self._left_out, fields)
+            if isinstance(record.msg, dict):
+                freeze_fields(record.msg, STRUCTLOG_KEYS, fields)
+        else:
+            freeze_fields(self._select(record), frozenset(), fields)
+        return CapturedEvent(
+            freeze_event(event),
+            fields,
+            self._common,
+            record.created,
+            record.pathname,
+            record.lineno,
+        )
+
+    @staticmethod
+    def capture_call(call: Call) -> CapturedEvent:
+        """Take a call object that comes without a record."""
+        pathname, lineno = caller()
+        return CapturedEvent(freeze_event(call), {}, _NOTHING, time.time(), pathname, lineno)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's call as one line of JSON; an empty text if it is no event.
+
+        Add an `EventFilter` to the handler, so that records that are no events give no line. What
+        cannot become a call gives an empty text, too, and is said on the logger ``op_logging``.
+        """
+        captured = self.capture(record)
+        if captured is None:
+            return ""
+        try:
+            return self.serialize_log_record(captured.wire())
+        except UnsendableError as error:
+            text = f"an event logged at {captured.source} cannot be written: {error}"
+            _diagnostics.say(error.reason, text)
+            return ""
+
+    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
+        """Return a call as JSON."""
+        return dumps(log_data).decode("utf-8")
+
+    def _only_extras(self) -> bool:
+        """Tell whether the record's extras are all that is wanted, so that options cost nothing."""
+        of_mine = type(self)
+        return (
+            not any((self._required_fields, self.rename_fields, self.static_fields))
+            and not any((self.defaults, self.timestamp))
+            and of_mine.add_fields is BaseJsonFormatter.add_fields
+            and of_mine.process_log_record is BaseJsonFormatter.process_log_record
+        )
+
+    def _select(self, record: logging.LogRecord) -> Mapping[str, object]:
+        """Let the base class put the properties together, on a copy of the record."""
+        wanted = set(self._required_fields)
+        present = record.__dict__.keys()
+        names = (wanted | {*RESERVED_ATTRS}) & present - {self.event_key, self.marker}
+        attributes = {name: record.__dict__[name] for name in names}
+        freeze_fields(record.__dict__, self._left_out, attributes)
+        twin = logging.makeLogRecord(attributes)
+        entry: dict[str, object] = {}
+        if isinstance(record.msg, dict):
+            freeze_fields(record.msg, STRUCTLOG_KEYS, entry)
+            twin.message = str(record.msg.get("event", ""))
+        elif "message" in wanted:
+            twin.message = record.getMessage()
+        if "asctime" in wanted:
+            twin.asctime = self.formatTime(twin, self.datefmt)
+        if "exc_info" in wanted and record.exc_info:
+            entry["exc_info"] = self.formatException(record.exc_info)
+        if "stack_info" in wanted and record.stack_info:
+            entry["stack_info"] = self.formatStack(record.stack_info)
+        selected: dict[str, object] = {}
+        self.add_fields(selected, twin, entry)
+        return self.process_log_record(selected)
+
+
+class EventFilter(logging.Filter):
+    """Lets only events pass: put it on a handler that writes with `OpenPanelFormatter`.
+
+    Args:
+        event_key: The extra that makes a record an event; default ``event``.
+        marker: The key that marks an entry of structlog; default ``_event``.
+    """
+
+    def __init__(self, event_key: str | None = None, marker: str | None = None) -> None:
+        super().__init__()
+        config = OpenPanelConfig.from_options({"event_key": event_key, "marker": marker})
+        self._event_key = config.event_key
+        self._marker = config.marker
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether the record is an event."""
+        return find_event(record, self._event_key, self._marker) is not None

@@ -1,0 +1,1 @@
+"""What the tests share: servers on real sockets, and waiting for conditions."""
