@@ -1,0 +1,224 @@
+"""The client: the engine's public face. It hands over, flushes, closes and counts.
+
+One client per set of credentials and delivery options serves all handlers and processors of a
+process: `OpenPanelClient.shared`. What its states are, who changes them and under which lock is
+written down in ``_engine``.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from . import _process
+from ._calls import Call
+from ._config import OpenPanelConfig
+from ._diagnostics import Diagnostics
+from ._engine import Engine
+from ._formatter import OpenPanelFormatter
+from ._inbox import Inbox
+from ._stats import DeliveryStats
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._config import Options
+    from ._rendered import Captured
+
+__all__ = ["ClientState", "OpenPanelClient", "flush"]
+
+
+class ClientState(enum.Enum):
+    """What a client is doing; see ``_engine`` for who changes it."""
+
+    INERT = "inert"
+    """Without a client id, or not enabled: it takes nothing."""
+    NEW = "new"
+    """Nothing was logged yet, or the process was just forked: no thread, no socket."""
+    RUNNING = "running"
+    """Its threads deliver."""
+    CLOSED = "closed"
+    """Its threads have ended. The next event opens it again."""
+
+
+class OpenPanelClient:
+    """Delivers calls to OpenPanel in the background.
+
+    Handlers and processors use a shared one; build one yourself to send calls without a log
+    record. Thread-safe. After a fork the child's client starts anew; what the parent had not sent
+    yet is the parent's to send.
+
+    Args:
+        client_id: The OpenPanel client's id; default: ``OPENPANEL_CLIENT_ID``. Without one the
+            client is inert and says so once.
+        client_secret: The client's secret; default: ``OPENPANEL_CLIENT_SECRET``.
+        config: All options at once, instead of single ones.
+        **options: See `OpenPanelConfig`. Keyword beats environment beats default.
+
+    Raises:
+        ConfigurationError: If an option is unknown or its value is not allowed.
+    """
+
+    _shared: dict[tuple[object, ...], OpenPanelClient] = {}  # noqa: RUF012 - one per process
+    _shared_lock = threading.Lock()
+
+    def __init__(
+        self,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        *,
+        config: OpenPanelConfig | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        given = {"client_id": client_id, "client_secret": client_secret, **options}
+        self.config = config or OpenPanelConfig.from_options(given)
+        self.attached = 0
+        self._diagnostics = Diagnostics()
+        self._closed = False
+        self._engine = Engine(self.config, self._diagnostics) if self.config.active else None
+        for kind, text in self.config.notices():
+            self._diagnostics.say(kind, text)
+        _process.enroll(self)
+
+    @classmethod
+    def shared(cls, config: OpenPanelConfig) -> OpenPanelClient:
+        """Return the process's client for these credentials and delivery options."""
+        key = config.delivery_key()
+        with cls._shared_lock:
+            client = cls._shared.get(key)
+            if client is None:
+                client = cls._shared[key] = cls(config=config)
+            return client
+
+    @property
+    def state(self) -> ClientState:
+        """What the client is doing."""
+        if self._engine is None:
+            return ClientState.INERT
+        if self._engine.life is not None:
+            return ClientState.RUNNING
+        return ClientState.CLOSED if self._closed else ClientState.NEW
+
+    @property
+    def inbox(self) -> Inbox | None:
+        """Where captured events are put; None for an inert client."""
+        return None if self._engine is None else self._engine.inbox
+
+    def submit(self, call: Call | Captured) -> bool:
+        """Hand over one call. Waits for no network and no lock; never raises.
+
+        Args:
+            call: A call object, such as ``Track("order_paid", profile_id="u1")``.
+
+        Returns:
+            Whether it was taken: False when the queue is full or the client is inert.
+        """
+        if self._engine is None:
+            return False
+        captured = OpenPanelFormatter.capture_call(call) if isinstance(call, Call) else call
+        return self._engine.inbox.put(captured)
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until all events that came in so far are settled.
+
+        Called while logging is being configured (``dictConfig`` flushes the handlers that it
+        replaces, holding logging's lock), it does not wait, but lets delivery go on at once.
+
+        Args:
+            timeout: Seconds to wait at most, for the whole call; default: ``shutdown_timeout``. An
+                exit's flushes share one ``shutdown_timeout``.
+
+        Returns:
+            Whether nothing is left: False when the time was up, or from the client's own threads.
+        """
+        engine = self._engine
+        if engine is None:
+            return True
+        deadline = self._deadline(timeout)
+        if _process.on_delivery_thread() or _process.logging_is_locked():
+            engine.hurry()
+            deadline = time.monotonic()
+        try:
+            wait = engine.expect(deadline)
+        except TimeoutError:
+            return False
+        return wait is None or engine.wait(wait, deadline)
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Flush, end the threads and close the connections. The next event opens it again.
+
+        What is not out in time is dropped and counted as ``closed``.
+
+        Args:
+            timeout: Seconds for the whole call; default: ``shutdown_timeout``.
+
+        Returns:
+            Whether everything was out.
+        """
+        engine = self._engine
+        if engine is None:
+            return True
+        deadline = self._deadline(timeout)
+        done = self.flush(max(0.0, deadline - time.monotonic()))
+        self._closed = True
+        engine.end(deadline)
+        return done
+
+    def stats(self) -> DeliveryStats:
+        """Return what became of the events so far: an immutable snapshot that adds up."""
+        return DeliveryStats() if self._engine is None else self._engine.stats()
+
+    def hurry(self) -> None:
+        """Start to deliver what waits, without waiting for it."""
+        if self._engine is not None:
+            self._engine.hurry()
+
+    def flush_at_exit(self) -> None:
+        """Deliver what waits, within the exit's deadline, and say what was left. For the hooks."""
+        if self.flush():
+            return
+        stats = self.stats()
+        left = stats.queued + stats.in_flight
+        why = f"; the last error: {stats.last_error}" if stats.last_error else ""
+        self._diagnostics.announce(
+            f"{left} events could not be delivered to {self.config.api_url} within "
+            f"{self.config.shutdown_timeout:g} s before the program ended{why}"
+        )
+
+    def after_fork(self) -> None:
+        """Become as good as new in a forked child. For the hooks."""
+        OpenPanelClient._shared_lock = threading.Lock()
+        self._diagnostics.renew()
+        if self._engine is not None:
+            self._engine.renew()
+
+    def __repr__(self) -> str:
+        return f"<OpenPanelClient {self.state.value} {self.config.api_url}>"
+
+    def _deadline(self, timeout: float | None) -> float:
+        if timeout is not None:
+            return time.monotonic() + timeout
+        shared = _process.deadline_of_exit(self.config.shutdown_timeout)
+        return time.monotonic() + self.config.shutdown_timeout if shared is None else shared
+
+
+def flush(timeout: float | None = None) -> bool:
+    """Flush all clients of this process, as a serverless function does before it returns.
+
+    Args:
+        timeout: Seconds for all of them together; default: each client's ``shutdown_timeout``.
+
+    Returns:
+        Whether nothing is left.
+    """
+    clients = _process.members()
+    for client in clients:
+        client.hurry()
+    deadline = None if timeout is None else time.monotonic() + timeout
+    done = True
+    for client in clients:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        done = client.flush(left) and done
+    return done

@@ -1,0 +1,396 @@
+"""The engine: a queue that callers never wait for, one sender, and lanes that post.
+
+States of an event, who moves it on, and under which lock::
+
+    QUEUED ----> WAITING <----> OUT ----> DELIVERED | REJECTED | DROPPED
+      |             |
+      +-> DROPPED   +-> DROPPED
+
+    what                                     who                      lock
+    ----------------------------------------------------------------------------------------
+    -> QUEUED                                the caller               none: deque.append
+    QUEUED -> DROPPED (overflow)             the caller               none: deque.popleft;
+                                             the sender enters it in the books, under `lock`
+    QUEUED -> WAITING (taken in a batch,     the sender               `lock` to take and to
+      rendered, put in its profile's line)                            line up, none to render
+    QUEUED -> DROPPED (cannot be rendered)   the sender               `lock`
+    WAITING -> OUT (posted)                  a lane                   `lock`, not while it posts
+    OUT -> DELIVERED, REJECTED, DROPPED,     the same lane            `lock`
+      or back to WAITING (to be retried)
+    QUEUED, WAITING -> DROPPED (closed)      who closes the client    `lock`
+
+States of the client::
+
+    INERT     no client id, or not enabled: takes nothing, for ever
+    NEW       nothing was logged yet, or the process was forked: no thread, no socket
+    RUNNING   a `Life` has a sender and lanes
+    CLOSED    threads told to end; the next event starts a new `Life`
+
+NEW -> RUNNING and CLOSED -> RUNNING happen in the caller that logs the next event, under
+`_starting`, which is tried and never waited for. RUNNING -> CLOSED happens in ``close()``,
+under `lock`. A fork makes it NEW in the child: the hook replaces both locks and all else.
+
+`lock` is held for a few lines at a time and never while something is rendered, posted or said.
+The caller of a log call takes neither lock (but tries `_starting` for the first event) and wakes
+the sender only where it sleeps without an end: through a doorbell, since setting a
+`threading.Event` could deadlock in a signal handler. While there is work the sender looks by
+itself every `_NAP` seconds.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from queue import Empty
+
+from . import _process
+from ._batch import render_batch
+from ._config import OpenPanelConfig
+from ._delivery import Delivery, Message
+from ._diagnostics import Diagnostics
+from ._inbox import Inbox
+from ._ledger import Wait
+from ._life import Life
+from ._pace import PaceState
+from ._stats import DeliveryStats
+from ._transport import Connection, Transport
+
+__all__ = ["Engine"]
+
+_NAP = 0.02
+"""Seconds between two looks of the sender while there is work."""
+_LONG_NAP = 0.5
+"""Seconds between two looks of the sender while there is work, but the server takes none."""
+_LANE_IDLE = 60.0
+"""Seconds after which a lane without work ends. The server closes idle connections after 72 s."""
+_SHORTEST_GOAL, _LONGEST_GOAL = 0.05, 0.5
+"""Seconds in which what waits should be out; more lanes are opened where it would take longer."""
+
+
+class Engine:
+    """Ships what is put into its inbox. See the module's text for states and locks.
+
+    Args:
+        config: The options; it must be active.
+        diagnostics: Where to say what went wrong.
+    """
+
+    def __init__(self, config: OpenPanelConfig, diagnostics: Diagnostics) -> None:
+        self._config = config
+        self._diagnostics = diagnostics
+        self._goal = min(max(config.flush_interval, _SHORTEST_GOAL), _LONGEST_GOAL)
+        self._transport = Transport(config)
+        self.inbox = Inbox(
+            config.queue_size, drop_oldest=config.overflow == "drop_oldest", start=self._start
+        )
+        self.renew()
+
+    def renew(self) -> None:
+        """Start from nothing, also in a forked child: nothing that was inherited is acquired."""
+        self.lock = threading.Lock()
+        self.life: Life | None = None
+        self._starting = threading.Lock()
+        self._delivery = Delivery(self._config)
+        self._unsaid: dict[str, str] = {}
+        self.inbox.renew()
+
+    def _start(self) -> None:
+        """Start a sender. Only tries the lock: who holds it is starting one."""
+        if not self._starting.acquire(blocking=False):
+            return
+        try:
+            if self.life is None:
+                _process.watch_exit()
+                life = self.life = Life()
+                self.inbox.attended = True
+                if not life.start_thread(self._run_sender, "sender"):
+                    # Whoever flushes, the exit hook at the latest, delivers in his own thread.
+                    self.inbox.attended = False
+                    self.life = None
+        finally:
+            self._starting.release()
+
+    # Whoever waits.
+
+    def expect(self, deadline: float) -> Wait | None:
+        """Start to wait for all events that came in so far; None where there are none.
+
+        Raises:
+            TimeoutError: If the engine's lock was not to be had before ``deadline``.
+        """
+        if not self.lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise TimeoutError
+        try:
+            self._enter_turned_away()
+            return self._delivery.ledger.wait_for(len(self.inbox))
+        finally:
+            self.lock.release()
+
+    def hurry(self) -> None:
+        """Let the sender take what there is at once."""
+        life = self.life
+        if life is not None:
+            life.hurry = True
+            self.inbox.ring()
+
+    def wait(self, wait: Wait, deadline: float) -> bool:
+        """Wait until ``deadline`` at the latest; without a sender, deliver in this thread."""
+        self.hurry()
+        if self.life is None:
+            self._deliver_inline(wait, deadline)
+        done = wait.done.wait(max(0.0, deadline - time.monotonic()))
+        with self.lock:
+            self._delivery.ledger.forget(wait)
+        return done
+
+    def end(self, deadline: float) -> None:
+        """Tell the threads to end, drop what waits, and join the threads until ``deadline``."""
+        life = self.life
+        self.life = None
+        self.inbox.attended = False
+        with self.lock:
+            self._enter_turned_away()
+            events = self.inbox.take(len(self.inbox))
+            first = self._delivery.ledger.take(len(events))
+            for position in range(first, first + len(events)):
+                self._delivery.ledger.drop(position, "closed")
+            self._delivery.give_up("closed")
+            self._recount()
+            if life is not None:
+                life.over = True
+                for _ in range(life.lanes):
+                    life.work.put(None)
+        if life is None:
+            return
+        self.inbox.ring()
+        for thread in life.threads:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - time.monotonic()))
+
+    def stats(self) -> DeliveryStats:
+        """Return the statistics, all of one moment."""
+        with self.lock:
+            self._enter_turned_away()
+            moments = (self._delivery.oldest(), self.inbox.oldest())
+            oldest = min((moment for moment in moments if moment is not None), default=math.inf)
+            return self._delivery.ledger.snapshot(
+                queued=len(self.inbox),
+                in_flight=len(self._delivery.out),
+                oldest=max(0.0, time.time() - oldest),
+            )
+
+    # The sender.
+
+    def _run_sender(self, life: Life) -> None:
+        while not life.over:
+            pause: float | None = 1.0
+            try:
+                pause = self._turn(life)
+            except Exception as error:  # noqa: BLE001 - the sender must not die of anything
+                self._diagnostics.say("sender", f"the sender failed: {_name(error)}")
+            if pause is None or pause > 0.0:
+                life.wakes_at = math.inf if pause is None else time.monotonic() + pause
+                self.inbox.sleep(pause)
+
+    def _turn(self, life: Life) -> float | None:
+        """Move on what can be moved; return the seconds until the next look, None for no need."""
+        life.wakes_at = math.inf  # what changes from here on rings
+        if self.inbox.turned_away or self._unsaid:
+            self._say_turned_away()
+        while self._batch_is_due(life):
+            self._line_up(life)
+        if not self.inbox:
+            life.hurry = False
+            life.first_seen = None
+        delivery = self._delivery
+        with self.lock:
+            now = time.monotonic()
+            delivery.lanes.wake(now)
+            short_of_lanes = not self._employ(life, now)
+            until = delivery.wait_until()
+        if short_of_lanes and self._work_in_sender(life):
+            return 0.0
+        if delivery.pace.state is PaceState.OPEN:
+            if self.inbox or delivery.lanes.ready:
+                return _NAP
+        elif self.inbox:
+            # Nothing leaves now, but what is dropped meanwhile is to be counted and said.
+            return _LONG_NAP if until is None else min(_LONG_NAP, max(_NAP, until - now))
+        return None if until is None else max(_NAP, until - now)
+
+    def _batch_is_due(self, life: Life) -> bool:
+        """Tell whether the sender is to take events from the inbox now."""
+        events = len(self.inbox)
+        if not events or life.over or self._delivery.lanes.ready >= self._config.batch_size:
+            return False
+        now = time.monotonic()
+        if life.first_seen is None:
+            life.first_seen = now
+        waited = now - life.first_seen
+        if life.hurry or events >= self._config.batch_size or waited >= self._config.flush_interval:
+            life.first_seen = None
+            return True
+        return False
+
+    def _line_up(self, life: Life) -> None:
+        """Take a batch, render it and put its calls in line."""
+        with self.lock:
+            events = self.inbox.take(self._config.batch_size)
+            first = self._delivery.ledger.take(len(events))
+            self._recount()
+        batch = render_batch(first, events, self._config.max_event_bytes)
+        with self.lock:
+            for call in batch.calls:
+                self._delivery.lanes.add(call)
+            for position, reason in batch.unsendable:
+                self._delivery.ledger.drop(position, reason)
+                self._delivery.ledger.last_error = batch.messages[-1].text
+            if life.over and self.life is None:
+                self._delivery.give_up("closed")
+            self._recount()
+        self._say(batch.messages)
+
+    def _employ(self, life: Life, now: float) -> bool:
+        """Wake idle lanes for what is ready, and open more where it would take too long.
+
+        Returns:
+            False where there is something to send, and no lane nor a way to start one.
+        """
+        delivery = self._delivery
+        ready = min(delivery.lanes.ready, delivery.pace.room(now, len(delivery.out)))
+        if not ready or life.over:
+            return True
+        for _ in range(min(ready, life.idle)):
+            life.idle -= 1
+            life.work.put(None)
+        slowest = max((now - call.started for call in delivery.out), default=0.0)
+        answer_time = max(delivery.answer_time, slowest)
+        wanted = math.ceil((delivery.lanes.ready + len(self.inbox)) * answer_time / self._goal)
+        wanted = min(max(1, wanted), self._config.max_connections, len(delivery.out) + ready)
+        if life.lanes < wanted:
+            life.threads = [thread for thread in life.threads if thread.is_alive()]
+        while life.lanes < wanted and life.start_thread(self._run_lane, f"lane-{life.lanes + 1}"):
+            life.lanes += 1
+        return life.lanes > 0
+
+    def _work_in_sender(self, life: Life) -> bool:
+        if life.own is None:
+            life.own = self._transport.connect()
+        return self._work_once(life, life.own)
+
+    # The lanes.
+
+    def _run_lane(self, life: Life) -> None:
+        connection = self._transport.connect()
+        while not life.over:
+            try:
+                if not self._work_once(life, connection) and not self._await_work(life):
+                    break
+            except Exception as error:  # noqa: BLE001 - a lane must not die of anything
+                self._diagnostics.say("lane", f"a lane failed: {_name(error)}")
+        connection.close()
+
+    def _await_work(self, life: Life) -> bool:
+        """Wait for work; return False when the lane is to end."""
+        with self.lock:
+            life.idle += 1
+        try:
+            life.work.get(timeout=_LANE_IDLE)
+        except Empty:
+            with self.lock:
+                try:
+                    life.work.get_nowait()  # given since the time ran out: see _employ
+                except Empty:
+                    life.idle -= 1
+                    life.lanes -= 1
+                    return False
+        return True
+
+    def _work_once(self, life: Life, connection: Connection, deadline: float = math.inf) -> bool:
+        """Send one call that is ready; return whether there was one."""
+        with self.lock:
+            call = self._delivery.take(time.monotonic())
+            self._recount()
+        if call is None:
+            return False
+        outcome = connection.post(call.body, call.headers, deadline - time.monotonic())
+        with self.lock:
+            was_open = self._delivery.pace.state is PaceState.OPEN
+            messages = self._delivery.settle(call, outcome, time.monotonic())
+            if life.over and self.life is None:
+                self._delivery.give_up("closed")
+            self._recount()
+            sender_is_needed = not was_open or self._is_sender_needed(life)
+        if sender_is_needed:
+            self.inbox.ring()
+        self._say(messages)
+        return True
+
+    def _is_sender_needed(self, life: Life) -> bool:
+        """Tell whether the sender sleeps for longer than is good. Under the lock."""
+        ready = self._delivery.lanes.ready
+        until = self._delivery.wait_until()
+        if until is not None and until < life.wakes_at - _NAP:
+            return True
+        if ready:
+            return life.wakes_at == math.inf
+        return len(self.inbox) >= self._config.batch_size
+
+    def _deliver_inline(self, wait: Wait, deadline: float) -> None:
+        """Do the work of sender and lanes in this thread: none can be started any more."""
+        life = Life()
+        life.hurry = True
+        connection = self._transport.connect()
+        try:
+            while not wait.done.is_set() and time.monotonic() < deadline:
+                while self._batch_is_due(life):
+                    self._line_up(life)
+                if self._work_once(life, connection, deadline):
+                    continue
+                until = self._delivery.wait_until()
+                if until is None:
+                    return
+                time.sleep(max(0.0, min(until, deadline) - time.monotonic()))
+        finally:
+            connection.close()
+
+    # The books, and what is said.
+
+    def _recount(self) -> None:
+        """Note for the callers how many events wait behind the inbox. Under the lock."""
+        self.inbox.backlog = self._delivery.ledger.unsettled - len(self._delivery.out)
+
+    def _enter_turned_away(self) -> None:
+        """Enter in the books what did not come in. Under the lock."""
+        while self.inbox.turned_away:
+            reason, source, was_queued = self.inbox.turned_away.popleft()
+            self._delivery.ledger.turn_away(reason, was_queued=was_queued)
+            self._unsaid[reason] = source
+
+    def _say_turned_away(self) -> None:
+        with self.lock:
+            self._enter_turned_away()
+            unsaid, self._unsaid = self._unsaid, {}
+            reasons = dict(self._delivery.ledger.reasons)
+        for reason, source in unsaid.items():
+            words = {
+                "queue_full": f"the queue is full ({self._config.queue_size} events)",
+                "invalid": "an event could not be captured",
+            }.get(reason, reason)
+            self._diagnostics.say(
+                reason,
+                f"{words}: {reasons[reason]} events were dropped so far, the last one logged at "
+                f"{source}",
+            )
+
+    def _say(self, messages: list[Message]) -> None:
+        for message in messages:
+            if message.once:
+                self._diagnostics.announce(message.text)
+            else:
+                self._diagnostics.say(message.kind, message.text)
+
+
+def _name(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

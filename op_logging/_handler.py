@@ -1,0 +1,171 @@
+"""The handler: decides whether a record is an event, and hands it over.
+
+It waits for nothing and raises nothing. A record that is no event costs a few look-ups, before any
+lock or filter.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING
+
+from . import _process
+from ._client import OpenPanelClient
+from ._config import OpenPanelConfig
+from ._formatter import OpenPanelFormatter
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._config import Options
+    from ._stats import DeliveryStats
+
+__all__ = ["OpenPanelHandler"]
+
+
+class _Seen(threading.local):
+    """The last records of this thread that were handed over, and to which client."""
+
+    def __init__(self) -> None:
+        self.last: deque[tuple[weakref.ref[logging.LogRecord], OpenPanelClient]] = deque(maxlen=8)
+
+
+_seen = _Seen()
+
+
+class OpenPanelHandler(logging.Handler):
+    """Sends log records that have an ``event`` extra to OpenPanel.
+
+    Put it on any logger, beside other handlers. Handlers with the same credentials and delivery
+    options share one client, and a record that passes two of them is sent once.
+
+    Thread-safe, and safe in signal handlers. A forked child goes on with a client of its own.
+
+    Args:
+        client_id: The OpenPanel client's id; default: ``OPENPANEL_CLIENT_ID``. Without one the
+            handler is inert and says so once.
+        client_secret: The client's secret; default: ``OPENPANEL_CLIENT_SECRET``.
+        level: Records below it are ignored.
+        client: A client of your own, instead of the shared one.
+        **options: See `OpenPanelConfig`. Keyword beats environment beats default.
+
+    Raises:
+        ConfigurationError: If an option is unknown or its value is not allowed.
+    """
+
+    def __init__(
+        self,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        *,
+        level: int | str = logging.NOTSET,
+        client: OpenPanelClient | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(level)
+        given = {"client_id": client_id, "client_secret": client_secret, **options}
+        self.config = OpenPanelConfig.from_options(given)
+        self.client = client or OpenPanelClient.shared(self.config)
+        self.client.attached += 1
+        self._attached = True
+        self._inbox = self.client.inbox
+        self.setFormatter(None)
+
+    def setFormatter(self, fmt: logging.Formatter | None) -> None:  # noqa: N802
+        """Use an `OpenPanelFormatter`; any other formatter is kept, but not asked.
+
+        So a formatter that a configuration gives to all its handlers does no harm.
+        """
+        super().setFormatter(fmt)
+        formatter = fmt if isinstance(fmt, OpenPanelFormatter) else OpenPanelFormatter()
+        self._formatter = formatter.under(self.config)
+        self._event_key = self._formatter.event_key
+        self._marker = self._formatter.marker
+
+    def handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:  # type: ignore[override]
+        """Hand the record over if it is an event. Takes no lock, unlike other handlers.
+
+        Returns:
+            What the filters returned; False for a record that is no event.
+        """
+        fields = record.__dict__
+        if (
+            self._event_key not in fields
+            and type(record.msg) is not dict
+            and self._marker not in fields
+        ):
+            return False
+        passed: bool | logging.LogRecord = True
+        if self.filters:
+            passed = self._filtered(record)
+            if not passed:
+                return False
+            if not isinstance(passed, bool):  # Python 3.12 on: a filter may replace the record
+                record = passed
+        self.emit(record)
+        return passed
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Capture the record and hand it to the client. Raises nothing."""
+        inbox = self._inbox
+        if inbox is None or _process.on_delivery_thread():
+            return
+        try:
+            captured = self._formatter.capture(record)
+            if captured is None or (self.client.attached > 1 and self._was_sent(record)):
+                return
+            inbox.put(captured)
+        except Exception:  # noqa: BLE001 - nothing may reach the application's log call
+            inbox.turn_away("invalid", f"{record.pathname}:{record.lineno}")
+            self.handleError(record)
+
+    def flush(self, timeout: float | None = None) -> bool:  # type: ignore[override]
+        """Wait until all events that came in so far are settled; see `OpenPanelClient.flush`.
+
+        Args:
+            timeout: Seconds to wait at most; default: ``shutdown_timeout``.
+
+        Returns:
+            Whether nothing is left.
+        """
+        return self.client.flush(timeout)
+
+    def close(self, timeout: float | None = None) -> bool:  # type: ignore[override]
+        """Flush, and take the handler off the logging module's list.
+
+        The client goes on, since others may share it; the exit hook flushes it. A record that
+        comes after all is still sent.
+
+        Args:
+            timeout: Seconds to wait at most; default: ``shutdown_timeout``.
+
+        Returns:
+            Whether nothing is left.
+        """
+        done = self.flush(timeout)
+        super().close()
+        if self._attached:
+            self._attached = False
+            self.client.attached -= 1
+        return done
+
+    def stats(self) -> DeliveryStats:
+        """Return what became of the client's events so far."""
+        return self.client.stats()
+
+    def __repr__(self) -> str:
+        return f"<OpenPanelHandler {logging.getLevelName(self.level)} {self.client!r}>"
+
+    def _filtered(self, record: logging.LogRecord) -> bool | logging.LogRecord:
+        return self.filter(record)
+
+    def _was_sent(self, record: logging.LogRecord) -> bool:
+        """Tell whether another handler of the same client had this very record, and note it."""
+        for known, client in _seen.last:
+            if known() is record and client is self.client:
+                return True
+        _seen.last.append((weakref.ref(record), self.client))
+        return False

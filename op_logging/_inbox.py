@@ -1,0 +1,125 @@
+"""The callers' side of the engine: a queue that nobody waits for.
+
+What runs here runs inside the application's log calls, also in signal handlers and finalizers.
+So there is no lock, no wait and no diagnosis here: `collections.deque` appends and pops
+atomically, and the doorbell is a `queue.SimpleQueue`, whose ``put`` is reentrant
+(`threading.Event.set` is not: it can deadlock in a signal handler).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+
+from ._rendered import Captured
+
+__all__ = ["Inbox"]
+
+
+class Inbox:
+    """A bounded queue of captured events with a doorbell for the one who empties it.
+
+    Args:
+        limit: How many events may wait, here and behind the sender.
+        drop_oldest: Whether a full queue drops its oldest event instead of the new one. What the
+            sender has taken already is not dropped any more.
+        start: Called in the caller's thread for an event that nobody is there to send.
+    """
+
+    def __init__(self, limit: int, *, drop_oldest: bool, start: Callable[[], None]) -> None:
+        self._limit = limit
+        self._drop_oldest = drop_oldest
+        self._start = start
+        self.renew()
+
+    def renew(self) -> None:
+        """Forget everything: the child of a fork leaves what it inherited to its parent."""
+        self._queue: deque[Captured] = deque()
+        self._doorbell: SimpleQueue[None] = SimpleQueue()
+        self._asleep = False
+        self.attended = False
+        self.backlog = 0
+        self.turned_away: deque[tuple[str, str, bool]] = deque()
+
+    def __len__(self) -> int:
+        """How many events wait to be taken."""
+        return len(self._queue)
+
+    def put(self, captured: Captured) -> bool:
+        """Take an event in; return whether there was room for it."""
+        queue = self._queue
+        if len(queue) + self.backlog >= self._limit and not self._make_room(captured):
+            return False
+        queue.append(captured)
+        if self._asleep:
+            self.ring()
+        elif not self.attended:
+            self._start()
+        return True
+
+    def turn_away(self, reason: str, source: str) -> None:
+        """Note an event that did not come in, for the sender to count and to say.
+
+        Args:
+            reason: A short name for the statistics.
+            source: Which line of code logged it, ``path:line``.
+        """
+        self.turned_away.append((reason, source, False))
+        if self._asleep:
+            self.ring()
+        elif not self.attended:
+            self._start()
+
+    def ring(self) -> None:
+        """Wake the sender. A ring too many does no harm."""
+        self._asleep = False
+        self._doorbell.put(None)
+
+    def sleep(self, seconds: float | None) -> None:
+        """Wait for the doorbell, at most so many seconds; None: until it rings. The sender's call.
+
+        An event that comes in before ``_asleep`` is set is seen by the look at the queue after it;
+        one that comes in later rings. While the queue is not empty nobody rings: the sender
+        looks again by itself.
+        """
+        self._asleep = not self._queue
+        if seconds is None and (self._queue or self.turned_away):
+            self._asleep = False
+            return
+        try:
+            self._doorbell.get(timeout=seconds)
+            while True:
+                self._doorbell.get_nowait()
+        except Empty:
+            pass
+        self._asleep = False
+
+    def take(self, most: int) -> list[Captured]:
+        """Take out the oldest events, at most so many."""
+        queue = self._queue
+        events: list[Captured] = []
+        try:
+            while len(events) < most:
+                events.append(queue.popleft())
+        except IndexError:
+            pass
+        return events
+
+    def oldest(self) -> float | None:
+        """Return when the oldest waiting event was logged, in seconds since the epoch."""
+        try:
+            return self._queue[0].created
+        except IndexError:
+            return None
+
+    def _make_room(self, captured: Captured) -> bool:
+        if self._drop_oldest:
+            try:
+                oldest = self._queue.popleft()
+            except IndexError:  # the sender was quicker
+                return True
+            self.turned_away.append(("queue_full", oldest.source, True))
+            return True
+        self.turn_away("queue_full", captured.source)
+        return False

@@ -1,0 +1,148 @@
+"""Which call may leave next: the promised order, and nothing else.
+
+A profile's calls are kept in order where it matters. A *barrier* (identify, alias, group,
+assign_group) leaves after the answers to what was added before it for its profile, and what is
+added after it waits for its answer. All other calls between two barriers go side by side.
+Calls without a profile go as they come. A call that has to be sent again still counts as
+unanswered, so that a barrier behind it keeps waiting.
+
+Not thread-safe by itself: only the client uses it, under the client's lock. It knows no
+threads, no clock and no network.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterator
+from itertools import count, islice
+
+from ._rendered import RenderedCall
+
+__all__ = ["Lanes"]
+
+_PROBE_CHOICE = 64
+"""How many ready calls are looked through for one that is fit to probe with."""
+
+
+class _Line:
+    """The calls of one profile: what may be unanswered now, and what waits behind it."""
+
+    __slots__ = ("barrier", "later", "unanswered")
+
+    def __init__(self) -> None:
+        self.unanswered = 0
+        self.barrier = False
+        self.later: deque[RenderedCall] = deque()
+
+
+class Lanes:
+    """The calls that wait, ordered by profile."""
+
+    def __init__(self) -> None:
+        self._ready: deque[RenderedCall] = deque()
+        self._lines: dict[str, _Line] = {}
+        self._again: list[tuple[float, int, RenderedCall]] = []
+        self._ticket = count()
+        self._behind = 0
+
+    @property
+    def ready(self) -> int:
+        """How many calls may leave now."""
+        return len(self._ready)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait in all: ready ones, those behind a barrier, those to be retried."""
+        return len(self._ready) + self._behind + len(self._again)
+
+    def __iter__(self) -> Iterator[RenderedCall]:
+        """Go through all calls that wait, in no particular order."""
+        yield from self._ready
+        for _, _, call in self._again:
+            yield call
+        for line in self._lines.values():
+            yield from line.later
+
+    def add(self, call: RenderedCall) -> None:
+        """Put a new call at the end of its profile's line."""
+        if call.profile is None:
+            self._ready.append(call)
+            return
+        line = self._lines.get(call.profile)
+        if line is None:
+            line = self._lines[call.profile] = _Line()
+        if line.barrier or line.later or (call.barrier and line.unanswered):
+            line.later.append(call)
+            self._behind += 1
+        else:
+            self._open(line, call)
+
+    def take(self, *, probe: bool = False) -> RenderedCall | None:
+        """Take the next call that may leave.
+
+        Args:
+            probe: Whether it is to find out if the server is back: then one that was never sent and
+                may be sent twice is preferred.
+
+        Returns:
+            The call, or None where none is ready. `answered` or `again` must follow.
+        """
+        if not self._ready:
+            return None
+        if probe:
+            for index, call in enumerate(islice(self._ready, _PROBE_CHOICE)):
+                if not call.attempts and not call.at_most_once:
+                    del self._ready[index]
+                    return call
+        return self._ready.popleft()
+
+    def answered(self, call: RenderedCall) -> None:
+        """Note that a call that was taken is settled, for good or ill: what waited may go."""
+        if call.profile is None:
+            return
+        line = self._lines[call.profile]
+        line.unanswered -= 1
+        if line.unanswered:
+            return
+        line.barrier = False
+        if not line.later:
+            del self._lines[call.profile]
+            return
+        self._open(line, self._next_of(line))
+        while not line.barrier and line.later and not line.later[0].barrier:
+            self._open(line, self._next_of(line))
+
+    def again(self, call: RenderedCall, due: float) -> None:
+        """Keep a call that was taken, to be sent again at ``due``."""
+        heapq.heappush(self._again, (due, next(self._ticket), call))
+
+    def detach(self, call: RenderedCall) -> None:
+        """Let what waits behind a taken call go on without waiting for it."""
+        self.answered(call)
+        call.profile = None
+
+    def wake(self, now: float) -> None:
+        """Make the calls ready that are due to be sent again."""
+        while self._again and self._again[0][0] <= now:
+            self._ready.appendleft(heapq.heappop(self._again)[2])
+
+    @property
+    def next_due(self) -> float | None:
+        """When the next call is due to be sent again; None where there is none."""
+        return self._again[0][0] if self._again else None
+
+    def clear(self) -> list[RenderedCall]:
+        """Take all calls out and forget the order."""
+        calls = list(self)
+        self.__init__()  # type: ignore[misc]  # a fresh start is all that is meant
+        return calls
+
+    def _open(self, line: _Line, call: RenderedCall) -> None:
+        line.unanswered += 1
+        line.barrier = call.barrier
+        self._ready.append(call)
+
+    def _next_of(self, line: _Line) -> RenderedCall:
+        self._behind -= 1
+        return line.later.popleft()

@@ -1,0 +1,64 @@
+"""The threads of an engine, from the first event to ``close()``.
+
+An engine that is reopened gets a new `Life`; the threads of the old one look only at their own,
+so that neither can hang on or steal from the other.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from . import _process
+from ._transport import Connection
+
+__all__ = ["Life"]
+
+
+class Life:
+    """The threads of one stretch from the first event to ``close()``.
+
+    Attributes:
+        over: Whether they are to end.
+        hurry: Whether somebody waits: the sender then takes what there is at once.
+        work: Where idle lanes wait; one token wakes one of them.
+        lanes: How many lanes there are. Under the lock.
+        idle: How many of them wait and were not given a token yet. Under the lock.
+        threads: All of them. Only its own sender takes dead ones off the list.
+        own: The sender's own connection, for when no lane can be started.
+        wakes_at: When the sender will look again by itself (monotonic clock).
+        first_seen: When the sender saw the oldest event of the queue (monotonic clock).
+    """
+
+    def __init__(self) -> None:
+        self.over = False
+        self.hurry = False
+        self.work: SimpleQueue[None] = SimpleQueue()
+        self.lanes = 0
+        self.idle = 0
+        self.threads: list[threading.Thread] = []
+        self.own: Connection | None = None
+        self.wakes_at = math.inf
+        self.first_seen: float | None = None
+
+    def start_thread(self, target: Callable[[Life], None], name: str) -> bool:
+        """Start a thread; return False where none can be had.
+
+        At an interpreter's exit some versions refuse (3.12.0 to 3.12.2 in exit hooks already),
+        and a system may be out of threads.
+        """
+
+        def run() -> None:
+            _process.mark_delivery_thread()
+            target(self)
+
+        thread = threading.Thread(target=run, name=f"op_logging-{name}", daemon=True)
+        self.threads.append(thread)
+        try:
+            thread.start()
+        except RuntimeError:
+            self.threads.remove(thread)
+            return False
+        return True

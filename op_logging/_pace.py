@@ -1,0 +1,109 @@
+"""When a client may send: all at once, one probe, or nothing for a while.
+
+States, and what leads from one to the other::
+
+    OPEN ----- a failure that concerns every call -----> CLOSED (until a moment)
+    CLOSED --- the moment has come, a call is ready ---> PROBING (one call is out)
+    PROBING -- it was answered ------------------------> OPEN, at first for one call at a time
+    PROBING -- it failed ------------------------------> CLOSED, for longer
+
+Not thread-safe by itself: only the client changes it, under the client's lock.
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+
+__all__ = ["Pace", "PaceState"]
+
+_FIRST_BACKOFF = 1.0
+"""Seconds; doubles with each failure in a row, up to the ``max_backoff`` of the client."""
+
+
+class PaceState(enum.Enum):
+    """What may be sent."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    PROBING = "probing"
+
+
+class Pace:
+    """The back-off that all connections of a client share.
+
+    Args:
+        max_backoff: The longest pause in seconds.
+        max_width: How many calls may be out at a time when all is well.
+    """
+
+    def __init__(self, max_backoff: float, max_width: int) -> None:
+        self.state = PaceState.OPEN
+        self.failures = 0
+        self.opens_at = 0.0
+        self.width = max_width
+        self.told = False
+        self.since = 0.0
+        self._closed_at = 0.0
+        self._max_backoff = max_backoff
+        self._max_width = max_width
+
+    def room(self, now: float, in_flight: int) -> int:
+        """Tell how many more calls may leave at ``now`` while ``in_flight`` calls are out."""
+        if self.state is PaceState.OPEN:
+            return max(0, self.width - in_flight)
+        return 1 if self.state is PaceState.CLOSED and now >= self.opens_at else 0
+
+    def left(self) -> None:
+        """Note that a call for which there was `room` was sent."""
+        if self.state is PaceState.CLOSED:
+            self.state = PaceState.PROBING
+
+    def answered(self, started: float) -> bool:
+        """Note an answer that shows that calls get through.
+
+        Args:
+            started: When that attempt began: one that began before the last failure proves nothing.
+
+        Returns:
+            Whether an outage that had been told of ended with it.
+        """
+        if started < self._closed_at:
+            return False
+        self.width = min(self.width + 1, self._max_width)
+        if self.state is PaceState.OPEN:
+            return False
+        self.state = PaceState.OPEN
+        self.failures = 0
+        self.width = min(2, self._max_width)
+        ended, self.told = self.told, False
+        return ended
+
+    def failed(self, now: float, started: float, retry_after: float | None) -> None:
+        """Note a failure that is not the call's own fault.
+
+        Args:
+            now: The moment.
+            started: When that attempt began: what left together counts as one failure.
+            retry_after: Seconds that the server asked to wait.
+        """
+        if started < self._closed_at:
+            self._wait_at_least(now, retry_after)
+            return
+        if self.failures == 0:
+            self.since = now
+        self.failures += 1
+        self.state = PaceState.CLOSED
+        self._closed_at = now
+        longest = min(self._max_backoff, _FIRST_BACKOFF * 2.0 ** min(self.failures - 1, 30))
+        self.opens_at = now + backoff(longest)
+        self._wait_at_least(now, retry_after)
+
+    def _wait_at_least(self, now: float, retry_after: float | None) -> None:
+        if retry_after is not None:
+            self.opens_at = max(self.opens_at, now + min(retry_after, self._max_backoff))
+
+
+def backoff(longest: float) -> float:
+    """Return a random pause of up to ``longest`` seconds (full jitter), and not quite nothing."""
+    return max(0.05, random.uniform(0.0, longest))  # noqa: S311 - no secret depends on it

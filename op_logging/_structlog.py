@@ -1,0 +1,172 @@
+"""The structlog processor: entries that are marked become events, and go on down the chain.
+
+It waits for nothing, raises nothing (``DropEvent`` neither), and changes nothing in an entry but
+its marker.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from . import _process
+from ._capture import (
+    STRUCTLOG_KEYS,
+    CapturedEvent,
+    SentMarker,
+    as_event,
+    caller,
+    freeze_event,
+    freeze_fields,
+)
+from ._client import OpenPanelClient
+from ._config import ConfigurationError, OpenPanelConfig, import_dotted
+from ._encoding import freeze
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._config import Options
+    from ._stats import DeliveryStats
+
+__all__ = ["OpenPanelProcessor"]
+
+Entry = MutableMapping[str, Any]
+Track = Callable[[Entry], object]
+
+
+class OpenPanelProcessor:
+    """Sends structlog entries to OpenPanel.
+
+    ::
+
+        log.info("Order paid", _event="order_paid", profile_id="u1", total=42)
+
+    Put it into the chain before the renderer or before ``ProcessorFormatter.wrap_for_formatter``.
+    The marker is taken out of the entry, so that a handler further down sends nothing twice.
+    Thread-safe. A forked child goes on with a client of its own.
+
+    Args:
+        client_id: The OpenPanel client's id; default: ``OPENPANEL_CLIENT_ID``. Without one the
+            processor is inert and says so once.
+        client_secret: The client's secret; default: ``OPENPANEL_CLIENT_SECRET``.
+        track: Which entries are events. ``"marked"``: those with the marker. ``"all"``: every
+            entry, by its own ``event``. A list of patterns such as ``["order_*"]``: entries whose
+            ``event`` matches one, upper and lower case apart. A callable, or its dotted path:
+            entries for which ``track(entry)`` is true; a text that it returns is the event's
+            name. A marker makes an entry an event in any case.
+        keep: Whether the marker stays in the entry.
+        client: A client of your own, instead of the shared one.
+        **options: See `OpenPanelConfig`. Keyword beats environment beats default.
+
+    Raises:
+        ConfigurationError: If an option is unknown or its value is not allowed.
+    """
+
+    def __init__(
+        self,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        *,
+        track: str | Iterable[str] | Track = "marked",
+        keep: bool = False,
+        client: OpenPanelClient | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        given = {"client_id": client_id, "client_secret": client_secret, **options}
+        self.config = OpenPanelConfig.from_options(given)
+        self.client = client or OpenPanelClient.shared(self.config)
+        self._inbox = self.client.inbox
+        self._marker = self.config.marker
+        self._keep = keep
+        self._track = _chooser(track)
+        self._common = {key: freeze(v) for key, v in self.config.global_properties.items()}
+        self._left_out = STRUCTLOG_KEYS | {self._marker}
+
+    def __call__(self, logger: object, method_name: str, event_dict: Entry) -> Entry:  # noqa: ARG002
+        """Hand the entry over if it is an event, and pass it on."""
+        if self._track is None and self._marker not in event_dict:
+            return event_dict
+        try:
+            event = self._event_of(event_dict)
+            if event is not None and self._inbox is not None:
+                self._hand_over(event, event_dict)
+        except Exception:  # noqa: BLE001 - nothing may reach the application's log call
+            if self._inbox is not None:
+                self._inbox.turn_away("invalid", ":".join(map(str, caller())))
+        return event_dict
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until all events that came in so far are settled; see `OpenPanelClient.flush`."""
+        return self.client.flush(timeout)
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Flush. The client goes on, since others may share it; the exit hook flushes it."""
+        return self.client.flush(timeout)
+
+    def stats(self) -> DeliveryStats:
+        """Return what became of the client's events so far."""
+        return self.client.stats()
+
+    def __repr__(self) -> str:
+        return f"<OpenPanelProcessor {self.client!r}>"
+
+    def _event_of(self, entry: Entry) -> object | None:
+        """Take the marker out of an entry; return what it stands for, if it is an event."""
+        value = entry.get(self._marker)
+        if value is not None:
+            if type(value) is SentMarker:
+                return None
+            event = as_event(value)
+            if not self._keep:
+                del entry[self._marker]
+            elif event is not None:
+                entry[self._marker] = SentMarker(event if isinstance(event, str) else "call")
+            if event is not None:
+                return event
+        chosen = None if self._track is None else self._track(entry)
+        if not chosen:
+            return None
+        return chosen if isinstance(chosen, str) else as_event(entry.get("event"))
+
+    def _hand_over(self, event: object, entry: Entry) -> None:
+        inbox = self._inbox
+        if inbox is None or _process.on_delivery_thread():
+            return
+        fields: dict[str, object] = {}
+        freeze_fields(entry, self._left_out, fields)
+        pathname, lineno = caller()
+        inbox.put(
+            CapturedEvent(freeze_event(event), fields, self._common, time.time(), pathname, lineno)
+        )
+
+
+def _chooser(track: str | Iterable[str] | Track) -> Track | None:
+    """Turn the option ``track`` into a function of the entry; None for ``"marked"``."""
+    if track == "marked":
+        return None
+    if track == "all":
+        return lambda _entry: True
+    if isinstance(track, str):
+        track = import_dotted("track", track)
+    if callable(track):
+        return track
+    try:
+        patterns = list(track)
+    except TypeError:
+        patterns = []
+    if not patterns or not all(isinstance(pattern, str) and pattern for pattern in patterns):
+        raise ConfigurationError(
+            f"track={track!r} is not allowed: use 'marked', 'all', a list of patterns such as "
+            "['order_*'], a callable, or the dotted path of one"
+        )
+    matches = re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns)).match
+
+    def by_name(entry: Mapping[str, Any]) -> bool:
+        name = entry.get("event")
+        return isinstance(name, str) and matches(name) is not None
+
+    return by_name

@@ -1,0 +1,168 @@
+"""One POST in, one outcome out. Never raises, never follows a redirect, never retries.
+
+Built on ``requests``: its adapters keep one connection per lane alive; its rules for proxies
+and certificate bundles in the environment are asked once, not for every request. Redirects
+are never followed, since ``requests`` would carry the credentials, which are custom headers,
+over to any host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import ssl
+from collections.abc import Iterator, Mapping
+
+import requests
+import requests.adapters
+import requests.exceptions
+import urllib3.exceptions
+
+from ._config import OpenPanelConfig
+from ._outcomes import Outcome, Verdict, clean_message, read_answer
+from ._version import __version__
+
+__all__ = ["Connection", "Transport"]
+
+SDK_NAME = "op-logging"
+USER_AGENT = f"{SDK_NAME}/{__version__}"
+"""The server takes ``name/1.2.3`` for another server. It must never name an operating system or a
+browser, which would make every event a visitor's."""
+_LONGEST_ANSWER = 64 * 1024
+"""Bytes of an answer that are read at most; the connection is closed after a longer one."""
+
+
+class Transport:
+    """What all connections of a client have in common. Resolved once, then only read.
+
+    Args:
+        config: Where to send, with which credentials and time-outs.
+    """
+
+    def __init__(self, config: OpenPanelConfig) -> None:
+        self.url = config.track_url
+        self.timeout = config.timeout
+        self.secret = config.client_secret
+        self.headers = {
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": USER_AGENT,
+            "openpanel-sdk-name": SDK_NAME,
+            "openpanel-sdk-version": __version__,
+            "openpanel-client-id": config.client_id or "",
+        }
+        if config.client_secret:
+            self.headers["openpanel-client-secret"] = config.client_secret
+        with requests.Session() as session:
+            settings = session.merge_environment_settings(self.url, {}, None, None, None)
+        self.proxies: Mapping[str, str] = settings["proxies"]
+        self.verify: bool | str = settings["verify"] or False
+
+    def connect(self) -> Connection:
+        """Return a connection of its own for one thread; it connects when it is first used."""
+        return Connection(self)
+
+
+class Connection:
+    """One kept-alive connection. Not thread-safe: each lane has its own.
+
+    Args:
+        transport: The settings, shared with the other connections of the client.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._adapter = requests.adapters.HTTPAdapter(
+            pool_connections=1, pool_maxsize=1, max_retries=0
+        )
+        request = requests.Request("POST", transport.url, headers=transport.headers, data=b"")
+        self._request = request.prepare()
+
+    def post(self, body: bytes, headers: Mapping[str, str], longest: float = math.inf) -> Outcome:
+        """Send one call and read its answer.
+
+        Args:
+            body: The request's body, JSON.
+            headers: Headers of this call, on top of those of the client.
+            longest: Seconds that the caller has left; shortens the configured time-outs.
+
+        Returns:
+            The outcome; a failure of the network is one, too.
+        """
+        transport = self._transport
+        connect, read = transport.timeout
+        request = self._request.copy()
+        request.body = body
+        request.headers.update(headers)
+        request.headers["Content-Length"] = str(len(body))
+        try:
+            response = self._adapter.send(
+                request,
+                stream=True,
+                timeout=(max(0.01, min(connect, longest)), max(0.01, min(read, longest))),
+                verify=transport.verify,
+                proxies=transport.proxies,
+            )
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is an outcome
+            return self._without_secret(_read_failure(error))
+        return self._without_secret(_read_response(response))
+
+    def close(self) -> None:
+        """Close the connection. It may be used again: it then connects anew."""
+        with contextlib.suppress(Exception):
+            self._adapter.close()
+
+    def _without_secret(self, outcome: Outcome) -> Outcome:
+        secret = self._transport.secret
+        if not secret or secret not in outcome.message:
+            return outcome
+        message = outcome.message.replace(secret, "<client secret>")
+        return Outcome(
+            outcome.verdict, outcome.reason, message, outcome.status, outcome.retry_after
+        )
+
+
+def _read_response(response: requests.Response) -> Outcome:
+    body = b""
+    with contextlib.suppress(Exception):  # the status alone has to do then
+        body = response.raw.read(_LONGEST_ANSWER, decode_content=False)
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    outcome = read_answer(response.status_code, headers, body)
+    complete = len(body) < _LONGEST_ANSWER
+    if not complete or headers.get("connection", "").lower() == "close":
+        with contextlib.suppress(Exception):
+            response.raw.close()
+    with contextlib.suppress(Exception):
+        response.raw.release_conn()
+    return outcome
+
+
+def _read_failure(error: Exception) -> Outcome:
+    """Tell a failure before anything was sent from one after which nothing is known."""
+    chain = list(_causes(error))
+    root = chain[-1]
+    message = clean_message(f"{type(root).__name__}: {root}" if str(root) else type(root).__name__)
+    if any(isinstance(cause, _NEVER_SENT) for cause in chain):
+        reason = "tls" if isinstance(root, ssl.SSLError) else "connect"
+        return Outcome(Verdict.NOT_PROCESSED, reason, message)
+    if any(isinstance(cause, urllib3.exceptions.ReadTimeoutError) for cause in chain):
+        return Outcome(Verdict.AMBIGUOUS, "timeout", "no answer in time")
+    return Outcome(Verdict.AMBIGUOUS, "connection_lost", message)
+
+
+_NEVER_SENT = (
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ConnectTimeoutError,
+    urllib3.exceptions.ProxyError,
+    ssl.SSLCertVerificationError,
+)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Walk from an exception of ``requests`` down to what happened on the socket."""
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        inner = [getattr(error, "reason", None), *error.args, error.__cause__, error.__context__]
+        error = next((cause for cause in inner if isinstance(cause, BaseException)), error)
