@@ -1,0 +1,436 @@
+"""The handler: from every kind of configuration, beside other handlers, and never in the way."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import logging
+import logging.config
+import logging.handlers
+import queue
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from op_logging import (
+    ConfigurationError,
+    EventFilter,
+    OpenPanelClient,
+    OpenPanelFormatter,
+    OpenPanelHandler,
+)
+from support.clients import CLIENT_ID, SECRET, client_of, logger_of, shop
+from support.scripted_server import ScriptedServer
+from support.waiting import wait_until
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    """A server that takes everything."""
+    with ScriptedServer() as running:
+        yield running
+
+
+@pytest.fixture
+def credentials(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials and the server's address in the environment."""
+    monkeypatch.setenv("OPENPANEL_CLIENT_ID", CLIENT_ID)
+    monkeypatch.setenv("OPENPANEL_CLIENT_SECRET", SECRET)
+    monkeypatch.setenv("OPENPANEL_API_URL", server.url)
+    monkeypatch.setenv("OPENPANEL_FLUSH_INTERVAL", "0.01")
+
+
+def installed(logger: logging.Logger) -> OpenPanelHandler:
+    """Return the handler that a configuration put on a logger."""
+    (handler,) = [each for each in logger.handlers if isinstance(each, OpenPanelHandler)]
+    return handler
+
+
+def finish(handler: OpenPanelHandler) -> None:
+    """Deliver what waits and end the client's threads."""
+    assert handler.client.close(5)
+
+
+def dict_config(**handler: Any) -> dict[str, Any]:
+    """Return a configuration with a console and an OpenPanel handler on one logger."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": True,
+        "formatters": {
+            "plain": {"format": "%(levelname)s %(message)s"},
+            "events": {"()": "op_logging.OpenPanelFormatter", "static_fields": {"app": "shop"}},
+            "message": {"class": "op_logging.OpenPanelFormatter", "format": "%(message)s"},
+        },
+        "handlers": {
+            "console": {"class": "logging.NullHandler", "formatter": "plain"},
+            "openpanel": handler,
+        },
+        "loggers": {
+            "configured": {
+                "level": "INFO",
+                "handlers": ["console", "openpanel"],
+                "propagate": False,
+            }
+        },
+    }
+
+
+@pytest.mark.parametrize("how", ["class", "()"])
+def test_dict_config_by_class_and_by_factory(server: ScriptedServer, how: str) -> None:
+    """With options as keywords, beside another handler."""
+    logging.config.dictConfig(
+        dict_config(
+            **{how: "op_logging.OpenPanelHandler"},
+            client_id=CLIENT_ID,
+            client_secret=SECRET,
+            api_url=server.url,
+            level="INFO",
+            flush_interval=0.01,
+            timeout=[1, 2],
+            global_properties={"env": how},
+        )
+    )
+    logger = logging.getLogger("configured")
+    logger.info("Paid", extra={"event": "order_paid"})
+    logger.debug("Not at this level", extra={"event": "debugging"})
+    finish(installed(logger))
+    (request,) = server.requests
+    assert request.call["payload"]["properties"]["env"] == how
+
+
+@pytest.mark.parametrize(
+    ("formatter", "expected"),
+    [("plain", {}), ("events", {"app": "shop"}), ("message", {"message": "Paid"})],
+)
+@pytest.mark.usefixtures("credentials")
+def test_formatters_of_a_configuration(
+    server: ScriptedServer, formatter: str, expected: dict[str, str]
+) -> None:
+    """Ours is used, with its options; an unrelated one does no harm."""
+    handler = {"class": "op_logging.OpenPanelHandler", "formatter": formatter}
+    logging.config.dictConfig(dict_config(**handler))
+    logger = logging.getLogger("configured")
+    logger.info("Paid", extra={"event": "order_paid"})
+    finish(installed(logger))
+    properties = server.requests[0].call["payload"]["properties"]
+    del properties["__timestamp"]
+    assert properties == expected
+
+
+@pytest.mark.usefixtures("credentials")
+def test_file_config(server: ScriptedServer, tmp_path: Path) -> None:
+    """An INI file, with options as keywords."""
+    path = tmp_path / "logging.ini"
+    path.write_text(
+        """\
+[loggers]
+keys = root, shop
+[handlers]
+keys = openpanel
+[formatters]
+keys = events
+[logger_root]
+handlers =
+[logger_shop]
+level = INFO
+handlers = openpanel
+qualname = configured.by.file
+[handler_openpanel]
+class = op_logging.OpenPanelHandler
+formatter = events
+args = ()
+kwargs = {"batch_size": 1, "event_key": "analytics"}
+[formatter_events]
+class = op_logging.OpenPanelFormatter
+format = %(levelname)s
+"""
+    )
+    logging.config.fileConfig(path, disable_existing_loggers=False)
+    logger = logging.getLogger("configured.by.file")
+    logger.info("Paid", extra={"analytics": "order_paid", "event": "other"})
+    finish(installed(logger))
+    payload = server.requests[0].call["payload"]
+    assert payload["name"] == "order_paid"
+    assert payload["properties"]["levelname"] == "INFO"
+    assert payload["properties"]["event"] == "other"
+
+
+@pytest.mark.usefixtures("credentials")
+def test_the_environment_alone(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No argument at all; keyword beats environment where there is one."""
+    monkeypatch.setenv("OPENPANEL_GLOBAL_PROPERTIES", '{"env": "prod"}')
+    monkeypatch.setenv("OPENPANEL_BATCH_SIZE", "7")
+    handler = OpenPanelHandler()
+    assert handler.config.batch_size == 7
+    assert OpenPanelHandler(batch_size=8).config.batch_size == 8
+    logger = logging.getLogger("configured.by.environment")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    logger.info("Paid", extra={"event": "order_paid"})
+    finish(handler)
+    logger.removeHandler(handler)
+    assert server.requests[0].call["payload"]["properties"]["env"] == "prod"
+    assert server.requests[0].headers["openpanel-client-secret"] == SECRET
+
+
+def test_behind_a_queue_handler(server: ScriptedServer) -> None:
+    """The extras survive the journey to the listener's thread."""
+    with client_of(server.url) as client:
+        target = OpenPanelHandler(client=client)
+        records: queue.Queue[logging.LogRecord] = queue.Queue()
+        listener = logging.handlers.QueueListener(records, target)
+        logger = logging.getLogger("behind.a.queue")
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        front = logging.handlers.QueueHandler(records)
+        logger.addHandler(front)
+        listener.start()
+        logger.info("Paid %d", 5, extra={"event": "order_paid", "total": 5})
+        listener.stop()
+        logger.removeHandler(front)
+        assert client.flush(5)
+    properties = server.requests[0].call["payload"]["properties"]
+    del properties["__timestamp"]
+    assert properties == {"total": 5}
+
+
+def test_on_any_logger_and_through_propagation(server: ScriptedServer) -> None:
+    """A handler on a parent gets its children's events."""
+    with shop(server.url) as (logger, client):
+        logger.getChild("orders").info("Paid", extra={"event": "order_paid"})
+        assert client.flush(5)
+    assert server.names == ["order_paid"]
+
+
+def test_a_logger_adapters_extras_count(server: ScriptedServer) -> None:
+    """They are extras like any others."""
+    with shop(server.url) as (logger, client):
+        adapter = logging.LoggerAdapter(logger, {"event": "seen", "profile_id": "u1"})
+        adapter.info("Seen")
+        assert client.flush(5)
+    assert server.requests[0].call["payload"]["profileId"] == "u1"
+
+
+def test_one_record_through_two_handlers_is_sent_once(server: ScriptedServer) -> None:
+    """On the same logger, or on a logger and its parent."""
+    with client_of(server.url) as client, logger_of(client) as parent:
+        child = parent.getChild("child")
+        second = OpenPanelHandler(client=client)
+        child.addHandler(second)
+        for number in range(5):
+            child.info("Paid", extra={"event": f"order_paid {number}"})
+        assert client.flush(5)
+        assert client.stats().accepted == 5
+        child.removeHandler(second)
+        second.close()
+    assert len(server.requests) == 5
+
+
+def test_handlers_share_a_client_if_their_options_are_the_same() -> None:
+    """Properties and keys are the handler's own; credentials and delivery are the client's."""
+    options: dict[str, Any] = {"client_id": CLIENT_ID, "api_url": "http://127.0.0.1:9"}
+    one = OpenPanelHandler(**options)
+    other = OpenPanelHandler(**options, event_key="analytics", global_properties={"a": 1})
+    apart = OpenPanelHandler(**options, batch_size=5)
+    assert one.client is other.client
+    assert apart.client is not one.client
+
+
+def test_a_record_that_is_no_event_is_left_alone(server: ScriptedServer) -> None:
+    """Also one whose ``event`` is something else."""
+    with shop(server.url) as (logger, client):
+        logger.info("Nothing")
+        logger.info("Something else", extra={"event": 5})
+        logger.info({"a": "dict as a message"})
+        assert client.stats().accepted == 0
+    assert server.requests == []
+
+
+def test_an_extra_that_is_wrong_is_counted_and_said_and_raises_nothing(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the line of code that logged it."""
+    with shop(server.url) as (logger, client):
+        logger.info("Empty", extra={"event": ""})
+        logger.info("Raw", extra={"event": {"type": "track", "payload": "text"}})
+        logger.info("Odd", extra={"event": "odd", "profile_id": ["u1"], "groups": 3})
+        assert client.flush(5)
+        stats = client.stats()
+    assert (stats.accepted, stats.delivered, stats.dropped) == (3, 1, 2)
+    assert dict(stats.reasons) == {"invalid": 2}
+    assert "event's name is empty" in caplog.text
+    assert "profile_id must be" in caplog.text
+    assert "groups must be" in caplog.text
+    assert caplog.text.count(f"{__file__}:") >= 3
+
+
+def test_a_formatter_that_fails_costs_its_event_only(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is counted, and ``handleError`` shows it as for any handler."""
+
+    class Failing(OpenPanelFormatter):
+        def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+            raise RuntimeError("no")
+
+    with client_of(server.url) as client, logger_of(client) as logger:
+        installed(logger).setFormatter(Failing())
+        logger.info("Paid", extra={"event": "order_paid"})
+        installed(logger).setFormatter(None)
+        logger.info("Paid", extra={"event": "order_paid"})
+        assert client.flush(5)
+        assert (client.stats().delivered, dict(client.stats().reasons)) == (1, {"invalid": 1})
+    assert "RuntimeError: no" in capsys.readouterr().err
+
+
+def test_filters_decide_and_may_replace_the_record(server: ScriptedServer) -> None:
+    """Replacing is Python 3.12's; deciding is everybody's."""
+
+    def replace(record: logging.LogRecord) -> bool | logging.LogRecord:
+        if record.getMessage() == "drop":
+            return False
+        if sys.version_info < (3, 12):
+            return True
+        other = copy.copy(record)
+        other.total = 2
+        return other
+
+    with client_of(server.url) as client, logger_of(client) as logger:
+        installed(logger).addFilter(replace)
+        logger.info("drop", extra={"event": "dropped", "total": 1})
+        logger.info("keep", extra={"event": "kept", "total": 1})
+        assert client.flush(5)
+    (request,) = server.requests
+    expected = 1 if sys.version_info < (3, 12) else 2
+    assert request.call["payload"]["properties"]["total"] == expected
+
+
+def test_without_a_client_id_it_is_inert_and_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One clear warning, however many handlers and events; nothing raised, nothing counted."""
+    OpenPanelClient._shared.clear()  # the warning may have been said by another test
+    handlers = [OpenPanelHandler(), OpenPanelHandler()]
+    logger = logging.getLogger("inert")
+    logger.setLevel(logging.INFO)
+    for handler in handlers:
+        logger.addHandler(handler)
+        logger.info("Paid", extra={"event": "order_paid"})
+        assert handler.flush()
+        assert handler.stats().accepted == 0
+        logger.removeHandler(handler)
+        assert handler.close()
+    said = [each.getMessage() for each in caplog.records if each.name == "op_logging"]
+    assert len(said) == 1
+    assert "OPENPANEL_CLIENT_ID" in said[0]
+
+
+def test_what_is_not_enabled_is_silent(caplog: pytest.LogCaptureFixture) -> None:
+    """``enabled=False`` needs no credentials and gives no warning."""
+    handler = OpenPanelHandler(enabled=False)
+    assert handler.client.state.value == "inert"
+    assert caplog.records == []
+
+
+def test_a_wrong_option_raises_where_it_is_configured() -> None:
+    """With option, value and what is allowed; the secret shows nowhere."""
+    with pytest.raises(ConfigurationError, match=r"batch_size=0 .* 1 or more"):
+        OpenPanelHandler(batch_size=0)
+    with pytest.raises(ValueError, match="openpanel"):
+        logging.config.dictConfig(
+            dict_config(**{"class": "op_logging.OpenPanelHandler", "flush_intervall": 1})
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({}, "no client secret"),
+        ({"client_secret": SECRET, "client_id": "NOT-A-UUID"}, "lower-case UUID"),
+        ({"client_secret": SECRET, "api_url": "http://analytics.example"}, "in clear"),
+    ],
+)
+def test_what_will_not_work_as_expected_is_said_at_once(
+    options: dict[str, Any], word: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When the client is made, not when the first event is lost."""
+    OpenPanelClient(**{"client_id": CLIENT_ID, **options})
+    assert word in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_the_secret_shows_nowhere(server: ScriptedServer) -> None:
+    """In no repr of anything that holds it."""
+    with client_of(server.url) as client, logger_of(client) as logger:
+        handler = installed(logger)
+        shown = f"{handler!r} {client!r} {handler.config!r} {handler.formatter!r} {client.stats()!r}"
+    assert SECRET not in shown
+    assert "client_secret=<set>" in shown
+
+
+def test_a_console_and_a_file_beside_it_get_what_they_always_got(server: ScriptedServer) -> None:
+    """The record stays as it was."""
+    console, lines = io.StringIO(), io.StringIO()
+    with client_of(server.url) as client, logger_of(client) as logger:
+        plain = logging.StreamHandler(console)
+        plain.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+        events = logging.StreamHandler(lines)
+        events.setFormatter(OpenPanelFormatter())
+        events.addFilter(EventFilter())
+        for handler in (plain, events):
+            logger.addHandler(handler)
+        logger.info("Paid %s", "now", extra={"event": "order_paid", "total": 42})
+        logger.info("Not an event")
+        for handler in (plain, events):
+            logger.removeHandler(handler)
+        assert client.flush(5)
+    assert console.getvalue() == "INFO Paid now\nINFO Not an event\n"
+    assert json.loads(lines.getvalue()) == server.requests[0].call
+
+
+def test_records_of_the_package_itself_are_no_events(server: ScriptedServer) -> None:
+    """With the root logger at DEBUG, what delivers must not deliver what it logs."""
+    root = logging.getLogger()
+    with client_of(server.url) as client:
+        handler = OpenPanelHandler(client=client, level=logging.DEBUG)
+        root.addHandler(handler)
+        root.setLevel(logging.DEBUG)
+        logging.getLogger("any").info("Paid", extra={"event": "order_paid"})
+        assert client.flush(5)
+        root.removeHandler(handler)
+        assert client.stats().accepted == 1
+
+
+def test_a_handler_that_was_closed_still_sends(server: ScriptedServer) -> None:
+    """dictConfig closes handlers that may stay attached."""
+    with client_of(server.url) as client, logger_of(client) as logger:
+        handler = installed(logger)
+        handler.close()
+        handler.close()
+        logger.info("Late", extra={"event": "late"})
+        wait_until(lambda: server.names == ["late"])
+
+
+def test_dict_config_twice_keeps_what_was_logged_before(server: ScriptedServer) -> None:
+    """Reconfiguring loses nothing, and the new handler goes on with the same client."""
+    config = dict_config(
+        **{"class": "op_logging.OpenPanelHandler"},
+        client_id=CLIENT_ID,
+        client_secret=SECRET,
+        api_url=server.url,
+    )
+    logging.config.dictConfig(config)
+    logger = logging.getLogger("configured")
+    first = installed(logger)
+    logger.info("One", extra={"event": "one"})
+    logging.config.dictConfig(config)
+    logger.info("Two", extra={"event": "two"})
+    second = installed(logger)
+    assert first is not second
+    assert first.client is second.client
+    finish(second)
+    assert sorted(server.names) == ["one", "two"]
