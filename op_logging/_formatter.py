@@ -36,17 +36,23 @@ _diagnostics = Diagnostics()
 _NOTHING: Mapping[str, object] = {}
 
 
-def find_event(record: logging.LogRecord, event_key: str, marker: str) -> object | None:
-    """Return the event of a record, an extra or what structlog handed over; else None."""
+def find_event(
+    record: logging.LogRecord, event_key: str, marker: str
+) -> tuple[object | None, bool]:
+    """Return the event of a record, or None, and whether structlog handed it over.
+
+    structlog leaves its marker among the extras (``render_to_log_kwargs``) or in a dict as the
+    message (``ProcessorFormatter.wrap_for_formatter``).
+    """
     fields = record.__dict__
     value = fields.get(event_key)
     event = None if value is None else as_event(value)
-    if event is None:
-        message = fields.get("msg")
-        value = message.get(marker) if isinstance(message, dict) else None
-        value = fields.get(marker) if value is None else value
-        event = None if value is None else as_event(value)
-    return event
+    if event is not None:
+        return event, False
+    message = fields.get("msg")
+    value = message.get(marker) if isinstance(message, dict) else None
+    value = fields.get(marker) if value is None else value
+    return (None if value is None else as_event(value)), True
 
 
 class OpenPanelFormatter(BaseJsonFormatter):
@@ -116,12 +122,13 @@ class OpenPanelFormatter(BaseJsonFormatter):
 
         Called in the application's thread. The record stays as it is.
         """
-        event = find_event(record, self.event_key, self.marker)
+        event, is_entry = find_event(record, self.event_key, self.marker)
         if event is None:
             return None
         fields: dict[str, object] = {}
         if self._is_plain:
-            freeze_fields(record.__dict__, self._left_out, fields)
+            left_out = self._left_out | STRUCTLOG_KEYS if is_entry else self._left_out
+            freeze_fields(record.__dict__, left_out, fields)
             if isinstance(record.msg, dict):
                 freeze_fields(record.msg, STRUCTLOG_KEYS, fields)
         else:
@@ -212,4 +219,4 @@ class EventFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether the record is an event."""
-        return find_event(record, self._event_key, self._marker) is not None
+        return find_event(record, self._event_key, self._marker)[0] is not None

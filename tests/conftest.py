@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.scripted_server import ScriptedServer
+
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
 
@@ -40,3 +42,10 @@ def _no_threads_left() -> Iterator[None]:
     yield
     left = [each for each in threading.enumerate() if each not in before and not each.daemon]
     assert left == []
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    """A server that takes everything."""
+    with ScriptedServer() as running:
+        yield running

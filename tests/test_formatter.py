@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Mapping
 from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
@@ -15,148 +14,15 @@ from uuid import UUID
 import pytest
 
 from op_logging import (
-    Alias,
     AssignGroup,
     ConfigurationError,
-    Decrement,
     EventFilter,
-    Group,
     Identify,
     Increment,
     OpenPanelFormatter,
-    Revenue,
     Track,
 )
-
-CREATED = 1_764_000_000.25
-STAMP = "2025-11-24T16:00:00.250Z"
-
-
-def record(message: str = "Paid", *arguments: object, **extra: Any) -> logging.LogRecord:
-    """Return a record as ``logger.info(message, *arguments, extra=extra)`` makes it."""
-    made = logging.getLogger("shop").makeRecord(
-        "shop", logging.INFO, "/app/shop.py", 12, message, arguments, None, "pay", extra
-    )
-    made.created = CREATED
-    return made
-
-
-def formatted(made: logging.LogRecord, **options: Any) -> dict[str, Any]:
-    """Return the call that the formatter makes of a record."""
-    found = json.loads(OpenPanelFormatter(**options).format(made))
-    assert isinstance(found, dict)
-    return found
-
-
-def properties(made: logging.LogRecord, **options: Any) -> dict[str, Any]:
-    """Return its properties, without the time stamp."""
-    found = dict(formatted(made, **options)["payload"]["properties"])
-    assert found.pop("__timestamp") == STAMP
-    return found
-
-
-def unstamped(call: dict[str, Any]) -> dict[str, Any]:
-    """Take the time stamp off a track call."""
-    del call["payload"]["properties"]["__timestamp"]
-    return call
-
-
-GUIDE: list[tuple[object, dict[str, Any]]] = [
-    (
-        Track("my_event", {"foo": "bar"}),
-        {"type": "track", "payload": {"name": "my_event", "properties": {"foo": "bar"}}},
-    ),
-    (
-        Identify(
-            "123",
-            first_name="Joe",
-            last_name="Doe",
-            email="joe@example.com",
-            properties={"tier": "premium"},
-        ),
-        {
-            "type": "identify",
-            "payload": {
-                "profileId": "123",
-                "firstName": "Joe",
-                "lastName": "Doe",
-                "email": "joe@example.com",
-                "properties": {"tier": "premium"},
-            },
-        },
-    ),
-    (Alias("1", "a1"), {"type": "alias", "payload": {"profileId": "1", "alias": "a1"}}),
-    (
-        Increment("1", "visits", 1),
-        {"type": "increment", "payload": {"profileId": "1", "property": "visits", "value": 1}},
-    ),
-    (
-        Decrement("1", "visits", 1),
-        {"type": "decrement", "payload": {"profileId": "1", "property": "visits", "value": 1}},
-    ),
-]
-
-
-@pytest.mark.parametrize(("call", "expected"), GUIDE)
-def test_the_guides_five_calls_as_objects(call: object, expected: dict[str, Any]) -> None:
-    """JSON-equal to the guide's examples, but for the time stamp of a track call."""
-    made = formatted(record(event=call))
-    assert (unstamped(made) if expected["type"] == "track" else made) == expected
-
-
-@pytest.mark.parametrize(("_call", "raw"), GUIDE)
-def test_the_guides_five_calls_as_raw_mappings(_call: object, raw: dict[str, Any]) -> None:
-    """As they are, plus a time stamp where a track call has none."""
-    made = formatted(record(event=raw))
-    assert (unstamped(made) if raw["type"] == "track" else made) == raw
-
-
-def test_the_guides_track_call_as_plain_extras() -> None:
-    """Every extra that has no meaning of its own is a property."""
-    made = formatted(record(event="my_event", foo="bar"))
-    assert unstamped(made) == GUIDE[0][1]
-
-
-@pytest.mark.parametrize(
-    ("call", "expected"),
-    [
-        (
-            Group("g1", type="company", name="Acme", properties={"size": 3}),
-            {
-                "type": "group",
-                "payload": {
-                    "id": "g1",
-                    "type": "company",
-                    "name": "Acme",
-                    "properties": {"size": 3},
-                },
-            },
-        ),
-        (
-            AssignGroup(["g1", "g2"], profile_id="u1"),
-            {"type": "assign_group", "payload": {"groupIds": ["g1", "g2"], "profileId": "u1"}},
-        ),
-        (
-            Revenue(4250, profile_id="u1", device_id="d1", properties={"plan": "pro"}),
-            {
-                "type": "track",
-                "payload": {
-                    "name": "revenue",
-                    "properties": {
-                        "plan": "pro",
-                        "__revenue": 4250,
-                        "__deviceId": "d1",
-                        "__timestamp": STAMP,
-                    },
-                    "profileId": "u1",
-                },
-            },
-        ),
-    ],
-)
-def test_the_servers_other_calls(call: object, expected: dict[str, Any]) -> None:
-    """Group, assign_group, and revenue, which is a track call."""
-    assert formatted(record(event=call)) == expected
+from support.records import STAMP, formatted, properties, record
 
 
 def test_special_extras_go_where_the_api_wants_them() -> None:
@@ -462,19 +328,3 @@ def test_what_changes_after_the_call_is_not_sent() -> None:
         body = json.loads(captured.render().body)
         assert "late" not in body["payload"]["properties"]["items"]
         basket["items"].remove("late")
-
-
-def test_a_mapping_that_is_no_dict_is_a_raw_call_as_well() -> None:
-    """Any mapping is."""
-
-    class Frozen(Mapping[str, object]):
-        def __getitem__(self, key: str) -> object:
-            return GUIDE[2][1][key]
-
-        def __iter__(self) -> Any:
-            return iter(["type", "payload"])
-
-        def __len__(self) -> int:
-            return 2
-
-    assert formatted(record(event=Frozen())) == GUIDE[2][1]

@@ -58,7 +58,7 @@ def test_pauses_grow_up_to_the_longest() -> None:
         pace.failed(now, started=now - 1.0, retry_after=None)
         longest.append(pace.opens_at - now)
     assert max(longest) <= 30.0
-    assert min(longest) >= 0.05
+    assert min(longest) > 0.049
     assert pace.failures == 11
 
 

@@ -67,3 +67,9 @@ def assert_adds_up(stats: DeliveryStats) -> None:
     assert stats.accepted == sum(parts), stats
     assert stats.rejected + stats.dropped == sum(stats.reasons.values()), stats
     assert min(parts) >= 0, stats
+
+
+def installed(logger: logging.Logger) -> OpenPanelHandler:
+    """Return the handler that a configuration put on a logger."""
+    (handler,) = [each for each in logger.handlers if isinstance(each, OpenPanelHandler)]
+    return handler
