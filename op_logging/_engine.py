@@ -104,6 +104,8 @@ class Engine:
                 _process.watch_exit()
                 life = self.life = Life()
                 self.inbox.attended = True
+                if _process.NO_THREADS_AT_EXIT:  # so all that an exit may need start now
+                    self._open_lanes(life, self._config.max_connections)
                 if not life.start_thread(self._run_sender, "sender"):
                     # Whoever flushes, the exit hook at the latest, delivers in his own thread.
                     self.inbox.attended = False
@@ -188,7 +190,7 @@ class Engine:
             try:
                 pause = self._turn(life)
             except Exception as error:  # noqa: BLE001 - the sender must not die of anything
-                self._diagnostics.say("sender", f"the sender failed: {_name(error)}")
+                self._diagnostics.say("sender", f"the sender failed: {type(error).__name__}")
             if pause is None or pause > 0.0:
                 life.wakes_at = math.inf if pause is None else time.monotonic() + pause
                 self.inbox.sleep(pause)
@@ -268,11 +270,15 @@ class Engine:
         answer_time = max(delivery.answer_time, slowest)
         wanted = math.ceil((delivery.lanes.ready + len(self.inbox)) * answer_time / self._goal)
         wanted = min(max(1, wanted), self._config.max_connections, len(delivery.out) + ready)
+        self._open_lanes(life, wanted)
+        return life.lanes > 0
+
+    def _open_lanes(self, life: Life, wanted: int) -> None:
+        """Start lanes until there are as many as wanted, or no more can be had. Under the lock."""
         if life.lanes < wanted:
             life.threads = [thread for thread in life.threads if thread.is_alive()]
         while life.lanes < wanted and life.start_thread(self._run_lane, f"lane-{life.lanes + 1}"):
             life.lanes += 1
-        return life.lanes > 0
 
     def _work_in_sender(self, life: Life) -> bool:
         if life.own is None:
@@ -288,7 +294,7 @@ class Engine:
                 if not self._work_once(life, connection) and not self._await_work(life):
                     break
             except Exception as error:  # noqa: BLE001 - a lane must not die of anything
-                self._diagnostics.say("lane", f"a lane failed: {_name(error)}")
+                self._diagnostics.say("lane", f"a lane failed: {type(error).__name__}")
         connection.close()
 
     def _await_work(self, life: Life) -> bool:
@@ -296,7 +302,7 @@ class Engine:
         with self.lock:
             life.idle += 1
         try:
-            life.work.get(timeout=_LANE_IDLE)
+            life.work.get(timeout=None if _process.NO_THREADS_AT_EXIT else _LANE_IDLE)
         except Empty:
             with self.lock:
                 try:
@@ -390,7 +396,3 @@ class Engine:
                 self._diagnostics.announce(message.text)
             else:
                 self._diagnostics.say(message.kind, message.text)
-
-
-def _name(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

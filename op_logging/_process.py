@@ -16,6 +16,7 @@ import weakref
 from typing import Protocol
 
 __all__ = [
+    "NO_THREADS_AT_EXIT",
     "deadline_of_exit",
     "enroll",
     "logging_is_locked",
@@ -24,6 +25,10 @@ __all__ = [
     "on_delivery_thread",
     "watch_exit",
 ]
+
+
+NO_THREADS_AT_EXIT = (3, 12, 0) <= sys.version_info[:3] < (3, 12, 3)
+"""These versions refuse to start a thread from the end of the main thread on."""
 
 
 class Member(Protocol):
