@@ -42,7 +42,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from queue import Empty
+from queue import Empty, SimpleQueue
 
 from . import _process
 from ._batch import render_batch
@@ -161,8 +161,8 @@ class Engine:
             self._recount()
             if life is not None:
                 life.over = True
-                for _ in range(life.lanes):
-                    life.work.put(None)
+                for doorbell in life.idle:
+                    doorbell.put(None)
         if life is None:
             return
         self.inbox.ring()
@@ -263,13 +263,12 @@ class Engine:
         ready = min(delivery.lanes.ready, delivery.pace.room(now, len(delivery.out)))
         if not ready or life.over:
             return True
-        for _ in range(min(ready, life.idle)):
-            life.idle -= 1
-            life.work.put(None)
         slowest = max((now - call.started for call in delivery.out), default=0.0)
         answer_time = max(delivery.answer_time, slowest)
         wanted = math.ceil((delivery.lanes.ready + len(self.inbox)) * answer_time / self._goal)
         wanted = min(max(1, wanted), self._config.max_connections, len(delivery.out) + ready)
+        while life.idle and life.lanes - len(life.idle) < wanted:
+            life.idle.pop().put(None)
         self._open_lanes(life, wanted)
         return life.lanes > 0
 
@@ -289,28 +288,30 @@ class Engine:
 
     def _run_lane(self, life: Life) -> None:
         connection = self._transport.connect()
+        doorbell: SimpleQueue[None] = SimpleQueue()
         while not life.over:
             try:
-                if not self._work_once(life, connection) and not self._await_work(life):
+                if not self._work_once(life, connection) and not self._await_work(life, doorbell):
                     break
             except Exception as error:  # noqa: BLE001 - a lane must not die of anything
                 self._diagnostics.say("lane", f"a lane failed: {type(error).__name__}")
         connection.close()
 
-    def _await_work(self, life: Life) -> bool:
+    def _await_work(self, life: Life, doorbell: SimpleQueue[None]) -> bool:
         """Wait for work; return False when the lane is to end."""
         with self.lock:
-            life.idle += 1
+            if life.over:
+                return False
+            life.idle.append(doorbell)
         try:
-            life.work.get(timeout=None if _process.NO_THREADS_AT_EXIT else _LANE_IDLE)
+            doorbell.get(timeout=None if _process.NO_THREADS_AT_EXIT else _LANE_IDLE)
         except Empty:
             with self.lock:
-                try:
-                    life.work.get_nowait()  # given since the time ran out: see _employ
-                except Empty:
-                    life.idle -= 1
+                if doorbell in life.idle:
+                    life.idle.remove(doorbell)
                     life.lanes -= 1
                     return False
+            doorbell.get()  # rung since the time ran out
         return True
 
     def _work_once(self, life: Life, connection: Connection, deadline: float = math.inf) -> bool:
