@@ -88,7 +88,7 @@ class Engine:
 
     def renew(self) -> None:
         """Start from nothing, also in a forked child: nothing that was inherited is acquired."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a signal handler may ask for the statistics
         self.life: Life | None = None
         self._starting = threading.Lock()
         self._delivery = Delivery(self._config)
@@ -103,13 +103,12 @@ class Engine:
             if self.life is None:
                 _process.watch_exit()
                 life = self.life = Life()
-                self.inbox.attended = True
+                self.inbox.doorbell = life.doorbell
                 if _process.NO_THREADS_AT_EXIT:  # so all that an exit may need start now
                     self._open_lanes(life, self._config.max_connections)
                 if not life.start_thread(self._run_sender, "sender"):
                     # Whoever flushes, the exit hook at the latest, delivers in his own thread.
-                    self.inbox.attended = False
-                    self.life = None
+                    self.inbox.doorbell = self.life = None
         finally:
             self._starting.release()
 
@@ -134,7 +133,7 @@ class Engine:
         life = self.life
         if life is not None:
             life.hurry = True
-            self.inbox.ring()
+            life.doorbell.ring()
 
     def wait(self, wait: Wait, deadline: float) -> bool:
         """Wait until ``deadline`` at the latest; without a sender, deliver in this thread."""
@@ -149,8 +148,7 @@ class Engine:
     def end(self, deadline: float) -> None:
         """Tell the threads to end, drop what waits, and join the threads until ``deadline``."""
         life = self.life
-        self.life = None
-        self.inbox.attended = False
+        self.inbox.doorbell = self.life = None
         with self.lock:
             self._enter_turned_away()
             events = self.inbox.take(len(self.inbox))
@@ -165,7 +163,7 @@ class Engine:
                     doorbell.put(None)
         if life is None:
             return
-        self.inbox.ring()
+        life.doorbell.ring()
         for thread in life.threads:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
@@ -193,7 +191,7 @@ class Engine:
                 self._diagnostics.say("sender", f"the sender failed: {type(error).__name__}")
             if pause is None or pause > 0.0:
                 life.wakes_at = math.inf if pause is None else time.monotonic() + pause
-                self.inbox.sleep(pause)
+                self.inbox.sleep(life.doorbell, pause)
 
     def _turn(self, life: Life) -> float | None:
         """Move on what can be moved; return the seconds until the next look, None for no need."""
@@ -330,7 +328,7 @@ class Engine:
             self._recount()
             sender_is_needed = not was_open or self._is_sender_needed(life)
         if sender_is_needed:
-            self.inbox.ring()
+            life.doorbell.ring()
         self._say(messages)
         return True
 

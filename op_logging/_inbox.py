@@ -14,7 +14,37 @@ from queue import Empty, SimpleQueue
 
 from ._rendered import Captured
 
-__all__ = ["Inbox"]
+__all__ = ["Doorbell", "Inbox"]
+
+
+class Doorbell:
+    """Wakes one thread that sleeps. A ring too many does no harm, and one too few cannot be.
+
+    Attributes:
+        asleep: Whether the sleeper wants to be woken for an event. Set by the sleeper, cleared by
+            who rings.
+    """
+
+    __slots__ = ("_rings", "asleep")
+
+    def __init__(self) -> None:
+        self.asleep = False
+        self._rings: SimpleQueue[None] = SimpleQueue()
+
+    def ring(self) -> None:
+        """Wake the sleeper, now or as soon as it sleeps. Safe in signal handlers."""
+        self.asleep = False
+        self._rings.put(None)
+
+    def sleep(self, seconds: float | None) -> None:
+        """Wait for a ring, at most so many seconds; None: without an end."""
+        try:
+            self._rings.get(timeout=seconds)
+            while True:
+                self._rings.get_nowait()
+        except Empty:
+            pass
+        self.asleep = False
 
 
 class Inbox:
@@ -25,6 +55,12 @@ class Inbox:
         drop_oldest: Whether a full queue drops its oldest event instead of the new one. What the
             sender has taken already is not dropped any more.
         start: Called in the caller's thread for an event that nobody is there to send.
+
+    Attributes:
+        doorbell: The sender's; None while there is no sender.
+        backlog: How many events wait behind the sender; kept by the engine.
+        turned_away: Reason, source, and whether it had been queued, of each event that was dropped
+            here: for the sender to count and to say.
     """
 
     def __init__(self, limit: int, *, drop_oldest: bool, start: Callable[[], None]) -> None:
@@ -36,9 +72,7 @@ class Inbox:
     def renew(self) -> None:
         """Forget everything: the child of a fork leaves what it inherited to its parent."""
         self._queue: deque[Captured] = deque()
-        self._doorbell: SimpleQueue[None] = SimpleQueue()
-        self._asleep = False
-        self.attended = False
+        self.doorbell: Doorbell | None = None
         self.backlog = 0
         self.turned_away: deque[tuple[str, str, bool]] = deque()
 
@@ -52,10 +86,7 @@ class Inbox:
         if len(queue) + self.backlog >= self._limit and not self._make_room(captured):
             return False
         queue.append(captured)
-        if self._asleep:
-            self.ring()
-        elif not self.attended:
-            self._start()
+        self._call_sender()
         return True
 
     def turn_away(self, reason: str, source: str) -> None:
@@ -66,34 +97,20 @@ class Inbox:
             source: Which line of code logged it, ``path:line``.
         """
         self.turned_away.append((reason, source, False))
-        if self._asleep:
-            self.ring()
-        elif not self.attended:
-            self._start()
+        self._call_sender()
 
-    def ring(self) -> None:
-        """Wake the sender. A ring too many does no harm."""
-        self._asleep = False
-        self._doorbell.put(None)
+    def sleep(self, doorbell: Doorbell, seconds: float | None) -> None:
+        """Wait for an event or a ring, at most so many seconds; None: without an end. The sender's.
 
-    def sleep(self, seconds: float | None) -> None:
-        """Wait for the doorbell, at most so many seconds; None: until it rings. The sender's call.
-
-        An event that comes in before ``_asleep`` is set is seen by the look at the queue after it;
+        An event that comes in before ``asleep`` is set is seen by the look at the queue after it;
         one that comes in later rings. While the queue is not empty nobody rings: the sender
         looks again by itself.
         """
-        self._asleep = not self._queue
+        doorbell.asleep = not self._queue
         if seconds is None and (self._queue or self.turned_away):
-            self._asleep = False
+            doorbell.asleep = False
             return
-        try:
-            self._doorbell.get(timeout=seconds)
-            while True:
-                self._doorbell.get_nowait()
-        except Empty:
-            pass
-        self._asleep = False
+        doorbell.sleep(seconds)
 
     def take(self, most: int) -> list[Captured]:
         """Take out the oldest events, at most so many."""
@@ -123,3 +140,10 @@ class Inbox:
             return True
         self.turn_away("queue_full", captured.source)
         return False
+
+    def _call_sender(self) -> None:
+        doorbell = self.doorbell
+        if doorbell is None:
+            self._start()
+        elif doorbell.asleep:
+            doorbell.ring()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 
 from . import _process
+from ._inbox import Doorbell
 from ._transport import Connection
 
 __all__ = ["Life"]
@@ -22,6 +23,7 @@ class Life:
 
     Attributes:
         over: Whether they are to end.
+        doorbell: The sender's.
         hurry: Whether somebody waits: the sender then takes what there is at once.
         lanes: How many lanes there are. Under the lock.
         idle: The doorbells of those that wait, the one that worked last at the end: it is rung
@@ -34,6 +36,7 @@ class Life:
 
     def __init__(self) -> None:
         self.over = False
+        self.doorbell = Doorbell()
         self.hurry = False
         self.lanes = 0
         self.idle: list[SimpleQueue[None]] = []
