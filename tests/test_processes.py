@@ -2,58 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import subprocess
-import sys
-import textwrap
 import time
 from pathlib import Path
 
 import pytest
 
-from support.clients import CLIENT_ID, SECRET
+from support.clients import SECRET
+from support.programs import run, start
 from support.scripted_server import Hang, ScriptedServer
-
-PREAMBLE = """
-import logging, os, sys
-import op_logging
-from op_logging import OpenPanelHandler
-handler = OpenPanelHandler()
-logger = logging.getLogger("shop")
-logger.setLevel(logging.INFO)
-logger.addHandler(handler)
-def log(name, **extra):
-    logger.info(name, extra={"event": name, **extra})
-"""
-
-
-def start(tmp_path: Path, url: str, code: str, **options: str) -> subprocess.Popen[str]:
-    """Start a program that logs."""
-    path = tmp_path / "program.py"
-    path.write_text(PREAMBLE + textwrap.dedent(code))
-    environment = {
-        **os.environ,
-        "OPENPANEL_CLIENT_ID": CLIENT_ID,
-        "OPENPANEL_CLIENT_SECRET": SECRET,
-        "OPENPANEL_API_URL": url,
-        **{f"OPENPANEL_{name.upper()}": value for name, value in options.items()},
-    }
-    return subprocess.Popen(
-        [sys.executable, str(path)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def run(tmp_path: Path, url: str, code: str, **options: str) -> tuple[int, str, str]:
-    """Run a program that logs; return its exit status, output and errors."""
-    with start(tmp_path, url, code, **options) as process:
-        out, errors = process.communicate(timeout=60)
-    return process.returncode, out, errors
 
 
 @pytest.mark.parametrize("events", [1, 95, 1000])

@@ -1,0 +1,227 @@
+"""Where outcomes become decisions: without threads, clock or network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from op_logging import OpenPanelConfig
+from op_logging._delivery import Delivery, Message
+from op_logging._outcomes import Outcome, Verdict
+from op_logging._pace import PaceState
+from op_logging._rendered import RenderedCall
+from support.clients import assert_adds_up
+
+DELIVERED = Outcome(Verdict.DELIVERED, status=200)
+UNKNOWN = Outcome(Verdict.UNKNOWN_PROFILE, "unknown_profile", "Profile not found", 404)
+BROKEN = Outcome(Verdict.AMBIGUOUS, "http_500", "Internal server error", 500)
+LOST = Outcome(Verdict.AMBIGUOUS, "connection_lost", "reset")
+BUSY = Outcome(Verdict.NOT_PROCESSED, "http_429", "Too Many Requests", 429, retry_after=3.0)
+BAD = Outcome(Verdict.REJECTED, "bad_request", "no", 400)
+LOCKED_OUT = Outcome(Verdict.PAUSED, "credentials", "Ingestion: Invalid client id", 401)
+
+
+class Desk:
+    """A delivery with a clock that the test moves."""
+
+    def __init__(self, **options: Any) -> None:
+        self.delivery = Delivery(OpenPanelConfig(client_id="x", **options))
+        self.now = 1000.0
+
+    def add(self, label: str, profile: str | None = "u1", **options: bool) -> RenderedCall:
+        """Put a call in line."""
+        call = RenderedCall(
+            type="track",
+            label=label,
+            body=b"{}",
+            headers={},
+            profile=profile,
+            barrier=options.get("barrier", False),
+            at_most_once=options.get("at_most_once", False),
+            counter=options.get("counter", False),
+            created=time.time(),
+            source="app.py:1",
+        )
+        call.position = self.delivery.ledger.take(1)
+        self.delivery.lanes.add(call)
+        return call
+
+    def take(self) -> RenderedCall | None:
+        """Take the next call, as soon as one may leave."""
+        until = self.delivery.wait_until()
+        if until is not None:
+            self.now = max(self.now, until)
+        return self.delivery.take(self.now)
+
+    def settle(self, call: RenderedCall, outcome: Outcome) -> list[str]:
+        """Settle a call half a second later; return what is to be said."""
+        self.now += 0.5
+        messages: Sequence[Message] = self.delivery.settle(call, outcome, self.now)
+        self.check()
+        return [message.text for message in messages]
+
+    def check(self) -> None:
+        """Check that the books are in order."""
+        ledger, out = self.delivery.ledger, len(self.delivery.out)
+        assert ledger.unsettled == self.delivery.lanes.waiting + out
+        assert_adds_up(ledger.snapshot(0, out, 0.0))
+
+
+def test_a_counter_waits_for_its_profile_for_a_minute_and_is_then_refused() -> None:
+    """The server learns of a profile within seconds, or never."""
+    desk = Desk()
+    desk.add("increment visits", counter=True, at_most_once=True)
+    said: list[str] = []
+    began = desk.now
+    while (call := desk.take()) is not None:
+        said += desk.settle(call, UNKNOWN)
+    assert 60 <= desk.now - began < 80
+    assert len(said) == 1
+    assert "Profile not found" in said[0]
+    assert dict(desk.delivery.ledger.reasons) == {"unknown_profile": 1}
+
+
+def test_an_unknown_profile_is_no_reason_to_slow_down() -> None:
+    """The server answered."""
+    desk = Desk()
+    desk.add("increment", counter=True)
+    call = desk.take()
+    assert call is not None
+    desk.settle(call, UNKNOWN)
+    assert desk.delivery.pace.state is PaceState.OPEN
+
+
+def test_a_404_like_a_counters_on_another_call_is_refused_at_once() -> None:
+    """Only counters wait for their profile."""
+    desk = Desk()
+    desk.add("track")
+    call = desk.take()
+    assert call is not None
+    assert desk.settle(call, UNKNOWN)
+    assert desk.delivery.ledger.rejected == 1
+
+
+def test_wrong_credentials_are_said_at_once_and_other_outages_at_the_second_failure() -> None:
+    """One lost connection is no outage."""
+    for outcome, said in ((LOCKED_OUT, [True, False, False]), (LOST, [False, True, False])):
+        desk = Desk()
+        desk.add("a")
+        found = []
+        for _ in said:
+            call = desk.take()
+            assert call is not None
+            found.append(any("takes no events" in text for text in desk.settle(call, outcome)))
+        assert found == said
+
+
+def test_a_probe_does_not_risk_revenue_while_something_else_can_be_sent() -> None:
+    """It would be lost with the probe's answer."""
+    desk = Desk()
+    desk.add("revenue", at_most_once=True, profile=None)
+    first = desk.take()
+    assert first is not None
+    desk.settle(first, BUSY)
+    desk.add("track", profile=None)
+    probe = desk.take()
+    assert probe is not None
+    assert probe.label == "track"
+
+
+def test_nothing_is_sent_while_a_probe_is_out() -> None:
+    """And there is no moment to wait for but its answer."""
+    desk = Desk()
+    for label in "abc":
+        desk.add(label)
+    call = desk.take()
+    assert call is not None
+    desk.settle(call, BUSY)
+    assert desk.take() is not None
+    assert desk.delivery.take(desk.now + 1000) is None
+    assert desk.delivery.wait_until() is None
+
+
+def test_a_barrier_that_is_refused_lets_the_others_go_on() -> None:
+    """A refusal is an answer."""
+    desk = Desk()
+    desk.add("identify", barrier=True)
+    desk.add("track")
+    identify = desk.take()
+    assert identify is not None
+    assert desk.take() is None
+    desk.settle(identify, BAD)
+    track = desk.take()
+    assert track is not None
+    assert track.label == "track"
+
+
+OUTCOMES = st.sampled_from([DELIVERED, UNKNOWN, BROKEN, LOST, BUSY, BAD, LOCKED_OUT])
+CALLS = st.lists(
+    st.tuples(
+        st.sampled_from(["u1", "u2", None]), st.sampled_from(["track", "barrier", "counter"])
+    ),
+    min_size=1,
+    max_size=15,
+)
+
+
+@given(calls=CALLS, outcomes=st.lists(OUTCOMES, max_size=80), choices=st.lists(st.integers(0, 9)))
+def test_any_answers_keep_the_promises(
+    calls: list[tuple[str | None, str]], outcomes: list[Outcome], choices: list[int]
+) -> None:
+    """Sums add up; what may be doubled is sent until it is settled, the rest at most once."""
+    desk = Desk()
+    for number, (profile, kind) in enumerate(calls):
+        is_counter = kind == "counter" and profile is not None
+        desk.add(
+            str(number),
+            profile,
+            barrier=kind == "barrier" and profile is not None,
+            at_most_once=is_counter,
+            counter=is_counter,
+        )
+    script, picks = iter(outcomes), iter(choices)
+    uncertain: set[str] = set()
+    out: list[RenderedCall] = []
+    for _ in range(2_000):
+        call = desk.take() if next(picks, 0) < 5 or not out else None
+        if call is not None:
+            assert call.label not in uncertain, "sent again although it may have been stored"
+            out.append(call)
+            continue
+        if not out:
+            break
+        call = out.pop(next(picks, 0) % len(out))
+        outcome = next(script, DELIVERED)
+        if call.at_most_once and outcome.verdict is Verdict.AMBIGUOUS:
+            uncertain.add(call.label)
+        desk.settle(call, outcome)
+    assert desk.delivery.ledger.unsettled == 0
+    reasons = set(desk.delivery.ledger.reasons)
+    assert reasons <= {"bad_request", "unconfirmed", "unknown_profile", "server_error"}
+
+
+@pytest.mark.parametrize("queued", [0, 3])
+def test_waiting_ends_when_all_that_came_before_is_settled(queued: int) -> None:
+    """What comes later does not count, and what is dropped at the door does not hold it up."""
+    desk = Desk()
+    ledger = desk.delivery.ledger
+    desk.add("before")
+    wait = ledger.wait_for(queued)
+    assert wait is not None
+    for _ in range(queued):
+        ledger.turn_away("queue_full", was_queued=True)
+    ledger.turn_away("queue_full", was_queued=False)
+    assert not wait.done.is_set()
+    desk.add("after")
+    call = desk.take()
+    assert call is not None
+    assert call.label == "before"
+    desk.settle(call, DELIVERED)
+    assert wait.done.is_set()
+    ledger.forget(wait)
+    ledger.forget(wait)

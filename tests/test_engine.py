@@ -1,0 +1,265 @@
+"""The engine where things are tight: no threads to be had, closing, and things that break."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from op_logging import OpenPanelHandler, Track, _engine
+from op_logging._capture import CapturedEvent
+from op_logging._rendered import RenderedCall
+from support.clients import client_of, shop
+from support.programs import run
+from support.scripted_server import OK, Hang, Request, ScriptedServer, http
+from support.waiting import wait_until
+
+NO_MORE_THREADS = """
+import resource, threading
+def no_more_threads():
+    # A thread's stack is bigger than what the process may have from now on.
+    threading.stack_size(1 << 30)
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (256 << 20), resource.RLIM_INFINITY))
+    try:
+        threading.Thread(target=print).start()
+    except RuntimeError:
+        return
+    sys.exit(9)
+"""
+
+
+def test_without_any_thread_the_exit_delivers_in_its_own(
+    tmp_path: Path, server: ScriptedServer
+) -> None:
+    """A system that is out of threads costs speed, not events."""
+    code = NO_MORE_THREADS + "no_more_threads()\nfor n in range(20): log(str(n))"
+    status, _, errors = run(tmp_path, server.url, code)
+    assert (status, errors) == (0, "")
+    assert sorted(map(int, server.names)) == list(range(20))
+
+
+def test_without_any_thread_a_flush_retries_and_keeps_its_deadline(tmp_path: Path) -> None:
+    """Also beside a server that fails first, and one that hangs."""
+
+    def script(request: Request) -> bytes | Hang:
+        if request.name == "hangs":
+            return Hang()
+        return http(503, "") if request.number == 1 else OK
+
+    code = """
+    no_more_threads()
+    log("first")
+    assert handler.flush(10)
+    log("hangs")
+    import time
+    began = time.monotonic()
+    assert handler.flush(0.5) is False
+    assert time.monotonic() - began < 5
+    os._exit(0)
+    """
+    with ScriptedServer(script) as server:
+        status, _, errors = run(tmp_path, server.url, NO_MORE_THREADS, code)
+        assert (status, errors) == (0, "")
+        assert server.names == ["first", "first", "hangs"]
+
+
+def test_a_sender_that_can_have_no_lanes_sends_by_itself(
+    tmp_path: Path, server: ScriptedServer
+) -> None:
+    """It was started while there were threads to be had."""
+    code = """
+    for n in range(10):
+        log(str(n))
+    no_more_threads()
+    assert handler.flush(10)
+    """
+    status, _, errors = run(tmp_path, server.url, NO_MORE_THREADS, code, flush_interval="30")
+    assert (status, errors) == (0, "")
+    assert sorted(map(int, server.names)) == list(range(10))
+
+
+def test_a_lane_without_work_ends_and_another_starts_when_there_is_some(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real time is a minute: too long to wait for in a test."""
+    monkeypatch.setattr(_engine, "_LANE_IDLE", 0.05)
+    monkeypatch.setattr("op_logging._process.NO_THREADS_AT_EXIT", False)
+    with client_of(server.url) as client:
+        for name in ("one", "two"):
+            client.submit(Track(name))
+            assert client.flush(5)
+            wait_until(lambda: not lanes())
+        assert server.names == ["one", "two"]
+        assert server.connections == 2
+
+
+def lanes() -> list[threading.Thread]:
+    """Return the lanes that are alive."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("op_logging-lane")]
+
+
+def test_an_idle_client_wakes_nobody(server: ScriptedServer) -> None:
+    """Its sender sleeps until the doorbell rings."""
+    with client_of(server.url) as client:
+        client.submit(Track("one"))
+        assert client.flush(5)
+        engine = client._engine  # how often it wakes cannot be seen from outside
+        assert engine is not None
+        life = engine.life
+        assert life is not None
+        wait_until(lambda: life.doorbell.asleep and life.wakes_at == float("inf"))
+
+
+def test_closing_ends_all_threads(server: ScriptedServer) -> None:
+    """And opening and closing again and again leaves nothing behind."""
+    before = threading.active_count()
+    with client_of(server.url) as client:
+        for number in range(20):
+            client.submit(Track(str(number)))
+            assert client.close(5)
+            assert threading.active_count() <= before + 2  # the server's own, one a connection
+            wait_until(lambda: threading.active_count() == before)
+        assert len(server.requests) == 20
+
+
+def test_events_while_it_is_being_closed_are_sent_or_counted(server: ScriptedServer) -> None:
+    """By many threads at once; nothing hangs, nothing is lost without a count."""
+    with client_of(server.url) as client:
+        over = threading.Event()
+        submitted = [0] * 4
+
+        def work(index: int) -> None:
+            while not over.is_set():
+                client.submit(Track("event"))
+                submitted[index] += 1
+                time.sleep(0.0005)  # a pace, no wait
+
+        threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
+        for thread in threads:
+            thread.start()
+        for _ in range(20):
+            client.close(0.01)
+        over.set()
+        for thread in threads:
+            thread.join()
+        client.flush(10)
+        client.close(5)
+        stats = client.stats()
+        assert stats.accepted == sum(submitted)
+        assert stats.delivered + stats.dropped == stats.accepted
+        assert set(stats.reasons) <= {"closed"}
+
+
+def test_a_close_beside_a_hung_server_keeps_its_deadline() -> None:
+    """What is in flight settles when its time-out has come."""
+    with ScriptedServer(lambda _request: Hang()) as server:
+        with client_of(server.url, timeout=(1, 1)) as client:
+            client.submit(Track("hangs"))
+            server.wait_for(1)
+            began = time.monotonic()
+            assert client.close(0.2) is False
+            assert time.monotonic() - began < 0.9
+            wait_until(lambda: client.stats().dropped == 1)
+            assert dict(client.stats().reasons) == {"closed": 1}
+
+
+class Broken:
+    """An event that fails in a way that nobody thought of."""
+
+    created = time.time()
+    source = "app.py:1"
+
+    def render(self) -> object:
+        """Fail."""
+        raise ZeroDivisionError
+
+
+def test_an_event_that_breaks_the_rendering_costs_itself_only(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The others of its batch are sent."""
+    with client_of(server.url) as client:
+        client.submit(Track("before"))
+        client.submit(Broken())  # type: ignore[arg-type]  # that is the point
+        client.submit(Track("after"))
+        assert client.flush(5)
+        assert sorted(server.names) == ["after", "before"]
+        assert dict(client.stats().reasons) == {"invalid": 1}
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_sender_and_a_lane_that_fail_go_on(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fault of the engine's own is said and costs a second: nothing outside can cause one."""
+    with client_of(server.url) as client:
+        engine = client._engine
+        assert engine is not None
+        turn, await_work = engine._turn, engine._await_work
+        faults = {"turn": 1, "lane": 1}
+
+        def broken_turn(life: object) -> object:
+            if faults["turn"]:
+                faults["turn"] -= 1
+                raise ZeroDivisionError
+            return turn(life)  # type: ignore[arg-type]
+
+        def broken_await(life: object, doorbell: object) -> object:
+            if faults["lane"]:
+                faults["lane"] -= 1
+                raise ZeroDivisionError
+            return await_work(life, doorbell)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(engine, "_turn", broken_turn)
+        monkeypatch.setattr(engine, "_await_work", broken_await)
+        client.submit(Track("event"))
+        assert client.flush(10)
+        assert server.names == ["event"]
+        wait_until(lambda: "a lane failed: ZeroDivisionError" in caplog.text)
+    assert "the sender failed: ZeroDivisionError" in caplog.text
+
+
+def test_the_delivery_threads_cannot_log_events_nor_wait_for_themselves(
+    server: ScriptedServer,
+) -> None:
+    """A hook or a diagnostic handler that logs an event would never end otherwise."""
+    found: list[bool] = []
+
+    class Nosy(CapturedEvent):
+        __slots__ = ()
+
+        def render(self) -> RenderedCall:
+            found.append(client.flush(5))
+            logger.info("From the sender", extra={"event": "recursion"})
+            return super().render()
+
+    with shop(server.url) as (logger, client):
+        client.submit(Nosy("event", {}, {}, time.time(), "app.py", 1))
+        assert client.flush(5)
+    assert found == [False]
+    assert server.names == ["event"]
+
+
+def test_the_oldest_event_ages(server: ScriptedServer) -> None:
+    """In the queue, in line, or on its way."""
+    with client_of(server.url, flush_interval=30) as client:
+        assert client.stats().oldest == 0.0
+        client.submit(Track("event"))
+        wait_until(lambda: client.stats().oldest > 0.02)
+        assert client.flush(5)
+        assert client.stats().oldest == 0.0
+
+
+def test_two_handlers_closed_and_opened_leave_the_clients_count_right(
+    server: ScriptedServer,
+) -> None:
+    """How many handlers a client has decides whether records are looked at twice."""
+    with client_of(server.url) as client:
+        one, two = (OpenPanelHandler(client=client) for _ in range(2))
+        assert client.attached == 2
+        for handler in (one, two, two):
+            handler.close()
+        assert client.attached == 0
