@@ -39,7 +39,7 @@ STRUCTLOG_KEYS = frozenset(
 """Keys of an entry that structlog's own processors add."""
 _FOREIGN_PREFIXES = ("_", "otel", "dd.")
 """Private names, and what OpenTelemetry and Datadog put on every record."""
-_SKIPPED_MODULES = ("structlog", "logging", "op_logging")
+_SKIPPED_PACKAGES = frozenset({"structlog", "logging", "op_logging"})
 
 
 class SentMarker(str):
@@ -143,8 +143,8 @@ def caller() -> tuple[str, int]:
     """Return file and line of the application's code that is logging in this thread."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - public in all but its name
     while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if not module.startswith(_SKIPPED_MODULES):
+        module = str(frame.f_globals.get("__name__"))
+        if module.partition(".")[0] not in _SKIPPED_PACKAGES:
             return frame.f_code.co_filename, frame.f_lineno
         frame = frame.f_back
     return "<unknown>", 0

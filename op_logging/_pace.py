@@ -13,12 +13,16 @@ Not thread-safe by itself: only the client changes it, under the client's lock.
 from __future__ import annotations
 
 import enum
-import random
+from random import SystemRandom
 
 __all__ = ["Pace", "PaceState"]
 
 _FIRST_BACKOFF = 1.0
 """Seconds; doubles with each failure in a row, up to the ``max_backoff`` of the client."""
+
+
+_random = SystemRandom()
+"""Has no state: neither an application's seed nor a fork makes processes retry in step."""
 
 
 class PaceState(enum.Enum):
@@ -106,4 +110,4 @@ class Pace:
 
 def backoff(longest: float) -> float:
     """Return a random pause of up to ``longest`` seconds (full jitter), and not quite nothing."""
-    return max(0.05, random.uniform(0.0, longest))  # noqa: S311 - no secret depends on it
+    return max(0.05, _random.uniform(0.0, longest))

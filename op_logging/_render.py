@@ -2,7 +2,8 @@
 
 The only place where the wire's names and headers are put together. Knows no record and no
 client. Facts about the server are the API guide's, or of the open-source server run as of August
-2026.
+2026. Nothing here, nor anywhere in the sender's threads, may import anything, a codec included: a
+fork in the middle of an import leaves the child with half a module.
 """
 
 from __future__ import annotations
@@ -230,7 +231,7 @@ def _label(kind: str, payload: Mapping[str, object]) -> str:
     name = payload.get(key.get(kind, ""))
     if not isinstance(name, str):
         return kind[:_LONGEST_LABEL]
-    shown = name.encode("unicode_escape").decode("ascii")
+    shown = "".join(char if char.isprintable() else "?" for char in name)
     return f"{kind} {shown}"[:_LONGEST_LABEL]
 
 

@@ -116,8 +116,8 @@ class OpenPanelProcessor:
 
     def _event_of(self, entry: Entry) -> object | None:
         """Take the marker out of an entry; return what it stands for, if it is an event."""
-        value = entry.get(self._marker)
-        if value is not None:
+        if self._marker in entry:
+            value = entry[self._marker]
             if type(value) is SentMarker:
                 return None
             event = as_event(value)

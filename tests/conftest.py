@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from op_logging import OpenPanelClient, _process
 from support.scripted_server import ScriptedServer
 
 # A busy machine is no failure of the code.
@@ -38,6 +39,16 @@ def _clean_logging() -> Iterator[None]:
             root.removeHandler(handler)
     root.setLevel(level)
     logging.getLogger("op_logging").disabled = False
+
+
+@pytest.fixture(autouse=True)
+def _no_clients_left() -> Iterator[None]:
+    """End the clients that handlers of a test share, so that none goes on beside the next test."""
+    yield
+    for client in _process.members():
+        if isinstance(client, OpenPanelClient):
+            client.close(0)
+    OpenPanelClient._shared.clear()
 
 
 @pytest.fixture(autouse=True)

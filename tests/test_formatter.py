@@ -229,6 +229,30 @@ def test_a_traceback_is_sent_only_if_it_is_named() -> None:
     assert sent["exc_info"].endswith("ValueError: out of stock")
 
 
+def test_a_stack_is_sent_only_if_it_is_named() -> None:
+    """Like a traceback."""
+    made = record(event="seen")
+    made.stack_info = "Stack (most recent call last): here"
+    assert properties(made) == {}
+    assert properties(made, fmt="%(stack_info)s") == {"stack_info": made.stack_info}
+
+
+def test_options_work_on_what_structlog_hands_over() -> None:
+    """Its own keys are no properties; its message is one where ``fmt`` names it."""
+    made = record()
+    made.msg = {"event": "Order paid", "_event": "paid", "level": "info", "n": 1}
+    assert properties(made, fmt="%(message)s", rename_fields={"n": "number"}) == {
+        "message": "Order paid",
+        "number": 1,
+    }
+
+
+def test_a_device_that_is_no_text_becomes_one() -> None:
+    """Where that makes sense."""
+    assert properties(record(event="seen", device_id=UUID(int=5)))["__deviceId"] == str(UUID(int=5))
+    assert properties(record(event="seen", device_id=7))["__deviceId"] == "7"
+
+
 def test_a_subclass_may_change_the_properties() -> None:
     """Through the base class's own steps."""
 

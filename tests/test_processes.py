@@ -11,7 +11,7 @@ import pytest
 
 from support.clients import SECRET
 from support.programs import run, start
-from support.scripted_server import Hang, ScriptedServer
+from support.scripted_server import OK, Hang, Request, Reset, ScriptedServer, http
 
 
 @pytest.mark.parametrize("events", [1, 95, 1000])
@@ -182,29 +182,58 @@ def test_a_fork_while_other_threads_log_does_not_hang(
 ) -> None:
     """Locks that another thread held at the moment of the fork are replaced in the child."""
     code = """
-    import threading
+    import faulthandler, threading
     over = threading.Event()
     def work():
         while not over.wait(0.0005):
             log("parent")
-    threads = [threading.Thread(target=work) for _ in range(4)]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
     for number in range(30):
         pid = os.fork()
         if pid == 0:
             log(f"child {number}")
-            op_logging.flush(10)
+            if not op_logging.flush(10) or handler.stats().delivered != 1:
+                print(handler.stats(), handler.client.state)
+                faulthandler.dump_traceback()
+                os._exit(1)
             os._exit(0)
-        assert os.waitpid(pid, 0)[1] == 0
+        assert os.waitpid(pid, 0)[1] == 0, number
     over.set()
     for thread in threads:
         thread.join()
     """
-    status, _, _ = run(tmp_path, server.url, code)
-    assert status == 0
+    status, out, errors = run(tmp_path, server.url, code)
+    assert status == 0, out + errors
     children = [name for name in server.names if name.startswith("child")]
     assert sorted(children) == sorted(f"child {number}" for number in range(30))
+
+
+def test_delivery_imports_nothing(tmp_path: Path) -> None:
+    """A fork in the middle of a thread's import leaves the child with half a module."""
+
+    def script(request: Request) -> bytes | Reset:
+        answers: list[bytes | Reset] = [
+            http(503, "", {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}),
+            http(400, {"message": "no"}),
+            Reset(),
+            http(202, {"bot": {"name": "x"}}),
+        ]
+        return answers[request.number - 1] if request.number <= len(answers) else OK
+
+    code = r"""
+    from op_logging import Identify
+    before = set(sys.modules)
+    for number in range(8):
+        log(f"n\u00e9\n{number}", ip="1.1.1.1", user_agent="\u2603", odd={"a": {1, 2}}, far=1e999)
+    log(Identify("u1"))
+    assert handler.flush(10)
+    assert set(sys.modules) == before, set(sys.modules) - before
+    """
+    with ScriptedServer(script) as server:
+        status, _, errors = run(tmp_path, server.url, code, max_backoff="0.1")
+    assert status == 0, errors
 
 
 def test_no_thread_starts_before_the_first_event(tmp_path: Path, server: ScriptedServer) -> None:

@@ -12,7 +12,7 @@ import structlog
 
 from op_logging import ConfigurationError, Identify, OpenPanelClient, OpenPanelProcessor
 from support.clients import client_of, logger_of
-from support.scripted_server import ScriptedServer
+from support.scripted_server import ScriptedServer, http
 
 
 @pytest.fixture(autouse=True)
@@ -241,6 +241,18 @@ def test_values_are_frozen_when_they_are_logged(
     chain.log.info("Seen", _event="seen", basket=basket)
     basket.append("late")
     assert sent(server, client)[0]["properties"] == {"basket": ["tea"]}
+
+
+def test_the_line_that_logged_is_found_behind_any_helper(
+    server: ScriptedServer, client: OpenPanelClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Modules whose names only begin like structlog's or ours are the application's."""
+    server.script = lambda _request: http(400, {"message": "no"})
+    chain = Chain(OpenPanelProcessor(client=client))
+    names = {"__name__": "logging_helpers", "log": chain.log}
+    exec(compile("log.info('Bad', _event='bad')", "helpers.py", "exec"), names)  # noqa: S102
+    assert client.flush(5)
+    assert "helpers.py:1" in caplog.text
 
 
 def test_flush_close_and_stats_are_the_clients(

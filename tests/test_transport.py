@@ -129,9 +129,7 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture
-def bundle(
-    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def bundle(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Its certificate in a bundle that the environment names."""
     path = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(path))

@@ -46,5 +46,9 @@ def start(tmp_path: Path, url: str, *code: str, **options: str) -> subprocess.Po
 def run(tmp_path: Path, url: str, *code: str, **options: str) -> tuple[int, str, str]:
     """Run a program that logs; return its exit status, output and errors."""
     with start(tmp_path, url, *code, **options) as process:
-        out, errors = process.communicate(timeout=60)
+        try:
+            out, errors = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
     return process.returncode, out, errors
