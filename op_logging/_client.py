@@ -181,9 +181,10 @@ class OpenPanelClient:
             return
         stats = self.stats()
         left = stats.queued + stats.in_flight
+        events = "1 event" if left == 1 else f"{left} events"
         why = f"; the last error: {stats.last_error}" if stats.last_error else ""
         self._diagnostics.announce(
-            f"{left} events could not be delivered to {self.config.api_url} within "
+            f"{events} could not be delivered to {self.config.api_url} within "
             f"{self.config.shutdown_timeout:g} s before the program ended{why}"
         )
 

@@ -209,7 +209,7 @@ class Delivery:
         self.ledger.reject(call.position, reason)
         hint = _HINTS.get(reason)
         text = _describe(call, outcome) + (f"; {hint}" if hint else "")
-        return Message(f"rejected {reason}", text)
+        return Message(f"rejected {call.type} {reason}", text)
 
     def _drop(self, call: RenderedCall, reason: str) -> None:
         self._finish(call)

@@ -18,6 +18,8 @@ __all__ = ["INTERVAL", "LOGGER", "Diagnostics"]
 LOGGER = logging.getLogger("op_logging")
 INTERVAL = 60.0
 """Seconds between two messages of one kind."""
+_MOST_KINDS = 1_000
+"""How many kinds are remembered: names in them may come from outside."""
 
 
 class Diagnostics:
@@ -59,6 +61,8 @@ class Diagnostics:
         """
         now = self._clock()
         with self._lock:
+            if len(self._last) > _MOST_KINDS:
+                self._last.clear()
             last = self._last.get(kind)
             if last is not None and now - last < self._interval:
                 self._left_out[kind] = self._left_out.get(kind, 0) + 1

@@ -65,10 +65,10 @@ class OpenPanelHandler(logging.Handler):
         client: OpenPanelClient | None = None,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(level)
         given = {"client_id": client_id, "client_secret": client_secret, **options}
         self.config = OpenPanelConfig.from_options(given)
         self.client = client or OpenPanelClient.shared(self.config)
+        super().__init__(level)  # from here on logging.shutdown() knows it, and flushes it
         self.client.attached += 1
         self._attached = True
         self._inbox = self.client.inbox

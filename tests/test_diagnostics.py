@@ -9,7 +9,15 @@ import time
 
 import pytest
 
-from op_logging import DeliveryStats, OpenPanelClient, OpenPanelFormatter, Track, flush
+from op_logging import (
+    Alias,
+    DeliveryStats,
+    Increment,
+    OpenPanelClient,
+    OpenPanelFormatter,
+    Track,
+    flush,
+)
 from op_logging._diagnostics import Diagnostics
 from support.clients import CLIENT_ID, SECRET, client_of
 from support.records import record
@@ -70,6 +78,31 @@ def test_many_refusals_are_one_line(
         assert client.flush(5)
         assert client.stats().rejected == 50
     assert len([each for each in caplog.records if each.name == "op_logging"]) == 1
+
+
+def test_refusals_of_different_calls_are_said_apart(
+    server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A refused alias does not hide a refused event."""
+    server.script = lambda _request: http(400, {"message": "no"})
+    with client_of(server.url) as client:
+        for call in (Track("seen"), Alias("u1", "u2"), Increment("u1", "visits"), Track("again")):
+            client.submit(call)
+            assert client.flush(5)
+    said = [each.getMessage() for each in caplog.records if each.name == "op_logging"]
+    assert [text.split("refused ")[1].split(" (")[0] for text in said] == [
+        "track seen",
+        "alias",
+        "increment visits",
+    ]
+
+
+def test_kinds_of_messages_are_not_remembered_without_a_bound() -> None:
+    """Names in them may come from outside."""
+    diagnostics = Diagnostics()
+    for number in range(3_000):
+        diagnostics.say(str(number), "text", level=logging.DEBUG)
+    assert len(diagnostics._last) <= 1_001
 
 
 def test_without_any_configuration_it_goes_to_standard_error(

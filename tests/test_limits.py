@@ -64,10 +64,13 @@ def test_a_batch_leaves_when_it_is_full_or_its_time_has_come() -> None:
         with client_of(server.url, flush_interval=60, batch_size=5) as client:
             for number in range(4):
                 client.submit(Track(f"event {number}"))
-            time.sleep(0.2)  # nothing is to happen in it: there is no condition to wait for
-            assert server.requests == []
+            engine = client._engine
+            assert engine is not None
+            wait_until(lambda: engine.life is not None and engine.life.first_seen is not None)
+            fifth = time.monotonic()
             client.submit(Track("event 4"))
             server.wait_for(5)
+            assert all(request.at >= fifth for request in server.requests)
         with client_of(server.url, flush_interval=0.2) as client:
             client.submit(Track("alone"))
             server.wait_for(6)

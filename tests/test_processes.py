@@ -96,7 +96,7 @@ def test_an_exit_beside_a_port_that_refuses_says_why(tmp_path: Path) -> None:
     status, _, errors = run(tmp_path, url, "log('lost')", shutdown_timeout="1.5")
     assert status == 0
     assert time.monotonic() - began < 10
-    assert "1 events could not be delivered" in errors
+    assert "1 event could not be delivered" in errors
     assert "refused" in errors
 
 

@@ -63,6 +63,9 @@ class Inspector:
 
     Attributes:
         store: What is kept.
+
+    Raises:
+        ValueError: If a secret is given without its client's id.
     """
 
     def __init__(
@@ -75,6 +78,8 @@ class Inspector:
         blocked_profiles: Collection[str] = (),
         on_call: Callable[[ReceivedCall], None] | None = None,
     ) -> None:
+        if client_secret is not None and client_id is None:
+            raise ValueError("a client secret needs the id of its client: give --client-id, too")
         self.store = Store(profile_flush)
         self._client_id = client_id
         self._client_secret = client_secret

@@ -248,6 +248,12 @@ def test_a_line_shows_a_call_and_cannot_control_a_terminal() -> None:
     )
 
 
+def test_a_secret_without_its_client_is_refused() -> None:
+    """It would be compared with nothing."""
+    with pytest.raises(ValueError, match="needs the id of its client"):
+        Inspector(client_secret="sec_x")
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.1", "example.com", ""])
 def test_it_listens_on_loopback_only(host: str) -> None:
     """Anything else is refused before a socket is opened."""
