@@ -6,13 +6,17 @@ no reference to it, to its arguments or to its traceback.
 
 from __future__ import annotations
 
+import enum
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from decimal import Decimal
+from ipaddress import IPv4Address, IPv6Address
 from types import FrameType
+from uuid import UUID
 
 from ._calls import Call, Revenue, Track
 from ._encoding import freeze, plain
-from ._render import FrozenCall, build, to_rendered
+from ._render import SPECIAL_FIELDS, FrozenCall, OddValue, build, to_rendered
 from ._rendered import RenderedCall
 
 __all__ = [
@@ -24,6 +28,7 @@ __all__ = [
     "caller",
     "freeze_event",
     "freeze_fields",
+    "own_fields",
 ]
 
 ALWAYS_RESERVED = frozenset({"taskName", "request"})
@@ -37,6 +42,8 @@ STRUCTLOG_KEYS = frozenset(
     }
 )  # fmt: skip
 """Keys of an entry that structlog's own processors add."""
+_IDENTIFYING = SPECIAL_FIELDS - {"properties"}
+_TEXTS_AND_NUMBERS = (str, int, float, UUID, Decimal, enum.Enum, IPv4Address, IPv6Address)
 _FOREIGN_PREFIXES = ("_", "otel", "dd.")
 """Private names, and what OpenTelemetry and Datadog put on every record."""
 _SKIPPED_PACKAGES = frozenset({"structlog", "logging", "op_logging"})
@@ -127,16 +134,33 @@ def freeze_event(event: object) -> object:
     return plain(event)
 
 
-def freeze_fields(
-    fields: Mapping[str, object], reserved: Collection[str], into: dict[str, object]
-) -> None:
-    """Put those fields into ``into``, frozen, that are neither reserved nor another tool's."""
+def own_fields(
+    fields: Mapping[str, object], reserved: Collection[str]
+) -> Iterator[tuple[str, object]]:
+    """Go through those fields that are neither reserved nor another tool's."""
     for key, value in fields.items():
         if key in reserved:
             continue
         name = key if isinstance(key, str) else str(plain(key))
         if not name.startswith(_FOREIGN_PREFIXES):
-            into[name] = freeze(value)
+            yield name, value
+
+
+def freeze_fields(
+    fields: Mapping[str, object], reserved: Collection[str], into: dict[str, object]
+) -> None:
+    """Put those fields into ``into``, frozen, that are neither reserved nor another tool's."""
+    for name, value in own_fields(fields, reserved):
+        into[name] = _freeze_exactly(value) if name in _IDENTIFYING else freeze(value)
+
+
+def _freeze_exactly(value: object) -> object:
+    """Freeze what tells who it was: it must be what it is taken for, not how an object reads."""
+    if value is None or isinstance(value, _TEXTS_AND_NUMBERS):
+        return plain(value)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_freeze_exactly(item) for item in list(value)]
+    return OddValue(type(value).__name__)
 
 
 def caller() -> tuple[str, int]:

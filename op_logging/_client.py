@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from . import _process
 from ._calls import Call
+from ._capture import caller
 from ._config import OpenPanelConfig
 from ._diagnostics import Diagnostics
 from ._engine import Engine
@@ -113,12 +114,18 @@ class OpenPanelClient:
             call: A call object, such as ``Track("order_paid", profile_id="u1")``.
 
         Returns:
-            Whether it was taken: False when the queue is full or the client is inert.
+            Whether it was taken: False when the queue is full, the client is inert, or the call's
+            properties cannot be read.
         """
-        if self._engine is None:
+        inbox = self.inbox
+        if inbox is None:
             return False
-        captured = OpenPanelFormatter.capture_call(call) if isinstance(call, Call) else call
-        return self._engine.inbox.put(captured)
+        try:
+            captured = OpenPanelFormatter.capture_call(call) if isinstance(call, Call) else call
+        except Exception:  # noqa: BLE001 - a mapping of the caller's may do anything
+            inbox.turn_away("invalid", ":".join(map(str, caller())))
+            return False
+        return inbox.put(captured)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all events that came in so far are settled.

@@ -24,6 +24,7 @@ from ._capture import (
     caller,
     freeze_event,
     freeze_fields,
+    own_fields,
 )
 from ._config import OpenPanelConfig
 from ._diagnostics import Diagnostics
@@ -184,11 +185,11 @@ class OpenPanelFormatter(BaseJsonFormatter):
         present = record.__dict__.keys()
         names = (wanted | {*RESERVED_ATTRS}) & present - {self.event_key, self.marker}
         attributes = {name: record.__dict__[name] for name in names}
-        freeze_fields(record.__dict__, self._left_out, attributes)
+        attributes.update(own_fields(record.__dict__, self._left_out))
         twin = logging.makeLogRecord(attributes)
         entry: dict[str, object] = {}
         if isinstance(record.msg, dict):
-            freeze_fields(record.msg, STRUCTLOG_KEYS, entry)
+            entry.update(own_fields(record.msg, STRUCTLOG_KEYS))
             twin.message = str(record.msg.get("event", ""))
         elif "message" in wanted:
             twin.message = record.getMessage()

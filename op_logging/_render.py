@@ -15,13 +15,12 @@ from ._encoding import (
     dumps,
     header_text,
     iso_timestamp,
-    plain,
     profile_key,
     render_properties,
 )
 from ._rendered import RenderedCall, UnsendableError
 
-__all__ = ["SPECIAL_FIELDS", "Built", "FrozenCall", "build", "to_rendered"]
+__all__ = ["SPECIAL_FIELDS", "Built", "FrozenCall", "OddValue", "build", "to_rendered"]
 
 SPECIAL_FIELDS = frozenset({"profile_id", "groups", "properties", "ip", "user_agent", "device_id"})
 """Extras that are not simply properties."""
@@ -44,6 +43,17 @@ class FrozenCall:
     type: str
     payload: dict[str, object]
     is_event: bool
+
+
+@dataclass(frozen=True)
+class OddValue:
+    """Stands for a value that cannot be what its extra says, such as an object as an id.
+
+    Attributes:
+        kind: The name of its type.
+    """
+
+    kind: str
 
 
 @dataclass
@@ -170,14 +180,10 @@ def _extras(built: Built, fields: Mapping[str, object]) -> dict[str, object]:
     elif nested is not None:
         built.notes.append(f"properties must be a mapping, not {type(nested).__name__}: left out")
     device_id = fields.get("device_id")
-    if isinstance(device_id, str):
-        properties["__deviceId"] = device_id
+    if isinstance(device_id, (str, int)) and not isinstance(device_id, bool):
+        properties["__deviceId"] = str(device_id)
     elif device_id is not None:
-        text = plain(device_id)
-        if isinstance(text, (str, int)) and not isinstance(text, bool):
-            properties["__deviceId"] = str(text)
-        else:
-            built.notes.append(f"device_id must be a text, not {_kind(device_id)}: left out")
+        built.notes.append(f"device_id must be a text, not {_kind(device_id)}: left out")
     return properties
 
 
@@ -185,7 +191,7 @@ def _profile(built: Built, fields: Mapping[str, object]) -> str | int | float | 
     value = fields.get("profile_id")
     if value is None:
         return None
-    profile = profile_key(value)
+    profile = None if isinstance(value, OddValue) else profile_key(value)
     if profile is None:
         built.notes.append(
             f"profile_id must be a non-empty text or a number, not {_kind(value)}: left out"
@@ -194,7 +200,7 @@ def _profile(built: Built, fields: Mapping[str, object]) -> str | int | float | 
 
 
 def _groups(built: Built, value: object) -> list[str]:
-    items = [value] if isinstance(value, str) else plain(value)
+    items = [value] if isinstance(value, str) else value
     if not isinstance(items, list):
         built.notes.append(f"groups must be a list of texts, not {_kind(value)}: left out")
         return []
@@ -209,7 +215,7 @@ def _add_headers(built: Built, fields: Mapping[str, object]) -> None:
         value = fields.get(name)
         if value is None or value == "":
             continue
-        text = header_text(value if isinstance(value, str) else plain(value))
+        text = header_text(value)
         if text is None:
             built.notes.append(f"{name} must be a text, not {_kind(value)}: left out")
         else:
@@ -240,4 +246,6 @@ def _mapping(value: object) -> Mapping[str, object]:
 
 
 def _kind(value: object) -> str:
-    return "an empty text" if value == "" else f"a value of type {type(value).__name__}"
+    if value == "":
+        return "an empty text"
+    return f"a value of type {value.kind if isinstance(value, OddValue) else type(value).__name__}"

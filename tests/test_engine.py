@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,35 @@ def test_a_close_beside_a_hung_server_keeps_its_deadline() -> None:
             assert time.monotonic() - began < 0.9
             wait_until(lambda: client.stats().dropped == 1)
             assert dict(client.stats().reasons) == {"closed": 1}
+
+
+class Unreadable(Mapping[str, object]):
+    """Properties that nobody can read."""
+
+    def __getitem__(self, key: str) -> object:
+        raise RuntimeError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        raise RuntimeError
+
+    def __len__(self) -> int:
+        raise RuntimeError
+
+
+def test_properties_that_cannot_be_read_cost_their_event_only(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Handed to the client, or as an extra: nothing reaches the caller."""
+    with shop(server.url) as (logger, client):
+        assert client.submit(Track("one", Unreadable())) is False
+        logger.info("Two", extra={"event": Track("two", Unreadable())})
+        logger.info("Three", extra={"event": "three", "properties": Unreadable()})
+        logger.info("Four", extra={"event": "four", "odd": Unreadable()})
+        assert client.flush(5)
+        stats = client.stats()
+        assert sorted(server.names) == ["four", "three"]
+    assert (stats.accepted, dict(stats.reasons)) == (4, {"invalid": 2})
+    assert "RuntimeError" in capsys.readouterr().err
 
 
 class Broken:

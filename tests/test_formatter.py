@@ -8,6 +8,7 @@ import logging
 import sys
 from datetime import datetime, timezone
 from decimal import Decimal
+from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
 
@@ -58,6 +59,13 @@ def test_special_extras_go_where_the_api_wants_them() -> None:
     }
 
 
+class Stranger:
+    """An object that says how it reads, which is no id."""
+
+    def __str__(self) -> str:
+        return "Ada"
+
+
 @pytest.mark.parametrize(
     ("extra", "payload"),
     [
@@ -68,6 +76,14 @@ def test_special_extras_go_where_the_api_wants_them() -> None:
         ({"profile_id": True}, {}),
         ({"profile_id": {"id": 1}}, {}),
         ({"profile_id": float("nan")}, {}),
+        ({"profile_id": Stranger()}, {}),
+        ({"profile_id": iter("u1")}, {}),
+        ({"profile_id": b"u1"}, {}),
+        ({"groups": iter(["g1"])}, {}),
+        ({"groups": [Stranger(), "g1", UUID(int=5)]}, {"groups": ["g1", str(UUID(int=5))]}),
+        ({"groups": {"g1"}}, {"groups": ["g1"]}),
+        ({"device_id": Stranger()}, {}),
+        ({"user_agent": Stranger()}, {}),
         ({"groups": "g1"}, {"groups": ["g1"]}),
         ({"groups": ("g1", "", 5, "g2")}, {"groups": ["g1", "g2"]}),
         ({"groups": 5}, {}),
@@ -88,6 +104,12 @@ def test_an_odd_special_extra_costs_itself_and_not_the_event(
     made = formatted(record(event="seen", **extra))
     expected = {"name": "seen", "properties": {"__timestamp": STAMP}, **payload}
     assert made == {"type": "track", "payload": expected}
+
+
+def test_an_address_may_be_an_address_object() -> None:
+    """As the standard library has it."""
+    made = formatted(record(event="seen", ip=ip_address("2001:db8::1")))
+    assert made["headers"] == {"x-client-ip": "2001:db8::1"}
 
 
 def test_hostile_headers_are_made_harmless() -> None:
