@@ -326,9 +326,9 @@ class Engine:
             if life.over and self.life is None:
                 self._delivery.give_up("closed")
             self._recount()
-            sender_is_needed = not was_open or self._is_sender_needed(life)
-        if sender_is_needed:
-            life.doorbell.ring()
+            now_alive = self.life  # not always this lane's own: the client may have been reopened
+            if now_alive is not None and (not was_open or self._is_sender_needed(now_alive)):
+                now_alive.doorbell.ring()
         self._say(messages)
         return True
 

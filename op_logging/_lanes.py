@@ -133,9 +133,18 @@ class Lanes:
         return self._again[0][0] if self._again else None
 
     def clear(self) -> list[RenderedCall]:
-        """Take all calls out and forget the order."""
+        """Take out all calls that wait. Those that were taken still count as unanswered."""
         calls = list(self)
-        self.__init__()  # type: ignore[misc]  # a fresh start is all that is meant
+        for call in (*self._ready, *(call for _, _, call in self._again)):
+            if call.profile is not None:
+                self._lines[call.profile].unanswered -= 1
+        self._ready.clear()
+        self._again.clear()
+        self._behind = 0
+        for profile, line in list(self._lines.items()):
+            line.later.clear()
+            if not line.unanswered:
+                del self._lines[profile]
         return calls
 
     def _open(self, line: _Line, call: RenderedCall) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from op_logging import OpenPanelHandler, Track, _engine
+from op_logging import Identify, OpenPanelHandler, Track, _engine
 from op_logging._capture import CapturedEvent
 from op_logging._rendered import RenderedCall
 from support.clients import client_of, shop
@@ -151,6 +151,28 @@ def test_events_while_it_is_being_closed_are_sent_or_counted(server: ScriptedSer
         assert stats.accepted == sum(submitted)
         assert stats.delivered + stats.dropped == stats.accepted
         assert set(stats.reasons) <= {"closed"}
+
+
+def test_an_answer_after_the_close_is_counted_and_the_order_goes_on() -> None:
+    """What was on its way is settled by its answer, also if its profile has gone on since."""
+    gate = threading.Event()
+
+    def script(request: Request) -> bytes:
+        if request.number == 1:
+            gate.wait(10)
+        return OK
+
+    with ScriptedServer(script) as server, client_of(server.url) as client:
+        client.submit(Identify("u1"))
+        server.wait_for(1)
+        client.submit(Track("dropped", profile_id="u1"))
+        assert client.close(0.1) is False
+        client.submit(Track("after", profile_id="u1"))
+        gate.set()
+        assert client.flush(10)
+        stats = client.stats()
+        assert server.names == ["identify", "after"]
+    assert (stats.accepted, stats.delivered, dict(stats.reasons)) == (3, 2, {"closed": 1})
 
 
 def test_a_close_beside_a_hung_server_keeps_its_deadline() -> None:

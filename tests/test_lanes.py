@@ -171,6 +171,23 @@ def test_clear_hands_out_everything_that_waits() -> None:
     assert (lanes.waiting, lanes.ready, lanes.next_due) == (0, 0, None)
 
 
+def test_what_is_out_while_all_is_cleared_is_still_waited_for() -> None:
+    """A client that is closed and opened again keeps the order."""
+    lanes = Lanes()
+    lanes.add(call("out", barrier=True))
+    out = lanes.take()
+    assert out is not None
+    lanes.add(call("behind"))
+    assert labels(lanes.clear()) == ["behind"]
+    lanes.add(call("later"))
+    assert take_all(lanes) == []
+    lanes.answered(out)
+    (later,) = take_all(lanes)
+    assert later.label == "later"
+    lanes.answered(later)
+    assert lanes._lines == {}
+
+
 @given(
     calls=st.lists(
         st.tuples(st.sampled_from(["u1", "u2", None]), st.booleans()), min_size=1, max_size=40
