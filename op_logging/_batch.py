@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ._delivery import Message
+from ._diagnostics import Message
 from ._rendered import Captured, RenderedCall, UnsendableError
 
 __all__ = ["Batch", "render_batch"]

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ._config import OpenPanelConfig
+from ._diagnostics import Message
 from ._lanes import Lanes
 from ._ledger import Ledger
 from ._outcomes import Outcome, Verdict
 from ._pace import Pace, PaceState, backoff
 from ._rendered import RenderedCall
 
-__all__ = ["Delivery", "Message"]
+__all__ = ["Delivery"]
 
 _UNKNOWN_PROFILE_PATIENCE = 60.0
 """Seconds in which the server may learn of a profile; it writes its profiles every 10 s."""
@@ -34,21 +34,6 @@ _HINTS = {
     "redirect": "api_url must be the address that answers itself; redirects are never followed",
     "http_404": "check api_url: the server knows no such address",
 }
-
-
-@dataclass(frozen=True)
-class Message:
-    """Something to be said when the lock is released.
-
-    Attributes:
-        kind: What is said at most once a minute.
-        text: The words.
-        once: Whether it is to be said in any case, since it cannot come often.
-    """
-
-    kind: str
-    text: str
-    once: bool = False
 
 
 class Delivery:

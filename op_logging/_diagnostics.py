@@ -11,15 +11,31 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-__all__ = ["INTERVAL", "LOGGER", "Diagnostics"]
+__all__ = ["INTERVAL", "LOGGER", "Diagnostics", "Message"]
 
 LOGGER = logging.getLogger("op_logging")
 INTERVAL = 60.0
 """Seconds between two messages of one kind."""
 _MOST_KINDS = 1_000
 """How many kinds are remembered: names in them may come from outside."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """Something to be said when the lock is released.
+
+    Attributes:
+        kind: What is said at most once a minute.
+        text: The words.
+        once: Whether it is to be said in any case, since it cannot come often.
+    """
+
+    kind: str
+    text: str
+    once: bool = False
 
 
 class Diagnostics:
@@ -73,6 +89,14 @@ class Diagnostics:
             text = f"{text} ({left_out} more like it since the last time this was said)"
         self.announce(text, level=level)
         return True
+
+    def tell(self, messages: Iterable[Message]) -> None:
+        """Say or announce each message, as it asks for."""
+        for message in messages:
+            if message.once:
+                self.announce(message.text)
+            else:
+                self.say(message.kind, message.text)
 
     def announce(self, text: str, *, level: int = logging.WARNING) -> None:
         """Log ``text`` in any case: for what happens once, such as the end of an outage."""

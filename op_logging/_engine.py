@@ -47,7 +47,7 @@ from queue import Empty, SimpleQueue
 from . import _process
 from ._batch import render_batch
 from ._config import OpenPanelConfig
-from ._delivery import Delivery, Message
+from ._delivery import Delivery
 from ._diagnostics import Diagnostics
 from ._inbox import Inbox
 from ._ledger import Wait
@@ -89,7 +89,6 @@ class Engine:
     def renew(self) -> None:
         """Start from nothing, also in a forked child: nothing that was inherited is acquired."""
         self.lock = threading.RLock()  # a signal handler may ask for the statistics
-        self.life: Life | None = None
         self._starting = threading.Lock()
         self._delivery = Delivery(self._config)
         self._unsaid: dict[str, str] = {}
@@ -97,20 +96,32 @@ class Engine:
 
     def _start(self) -> None:
         """Start a sender. Only tries the lock: who holds it is starting one."""
-        if not self._starting.acquire(blocking=False):
-            return
-        try:
-            if self.life is None:
-                _process.watch_exit()
-                life = self.life = Life()
-                self.inbox.doorbell = life.doorbell
-                if _process.NO_THREADS_AT_EXIT:  # so all that an exit may need start now
-                    self._open_lanes(life, self._config.max_connections)
-                if not life.start_thread(self._run_sender, "sender"):
-                    # Whoever flushes, the exit hook at the latest, delivers in his own thread.
-                    self.inbox.doorbell = self.life = None
-        finally:
-            self._starting.release()
+        while self.life is None and self._starting.acquire(blocking=False):
+            try:
+                started = self.life is not None or self._begin(Life())
+            finally:
+                self._starting.release()
+            # Closed again by another thread meanwhile? What came in since found the lock taken.
+            if not started or not self.inbox:
+                return
+
+    def _begin(self, life: Life) -> bool:
+        """Start the threads of a life; return False where no thread can be had."""
+        _process.watch_exit()
+        self.inbox.doorbell = life
+        if _process.NO_THREADS_AT_EXIT:  # so all that an exit may need start now
+            self._open_lanes(life, self._config.max_connections)
+        if life.start_thread(self._run_sender, "sender"):
+            return True
+        # Whoever flushes, the exit hook at the latest, delivers in his own thread.
+        self.inbox.doorbell = None
+        return False
+
+    @property
+    def life(self) -> Life | None:
+        """The life that goes on; None before the first event, and after ``close()``."""
+        doorbell = self.inbox.doorbell
+        return doorbell if isinstance(doorbell, Life) else None
 
     # Whoever waits.
 
@@ -133,7 +144,7 @@ class Engine:
         life = self.life
         if life is not None:
             life.hurry = True
-            life.doorbell.ring()
+            life.ring()
 
     def wait(self, wait: Wait, deadline: float) -> bool:
         """Wait until ``deadline`` at the latest; without a sender, deliver in this thread."""
@@ -148,7 +159,7 @@ class Engine:
     def end(self, deadline: float) -> None:
         """Tell the threads to end, drop what waits, and join the threads until ``deadline``."""
         life = self.life
-        self.inbox.doorbell = self.life = None
+        self.inbox.doorbell = None
         with self.lock:
             self._enter_turned_away()
             events = self.inbox.take(len(self.inbox))
@@ -163,9 +174,9 @@ class Engine:
                     doorbell.put(None)
         if life is None:
             return
-        life.doorbell.ring()
-        for thread in life.threads:
-            if thread is not threading.current_thread():
+        life.ring()
+        for thread in list(life.threads):
+            if thread.ident is not None and thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
 
     def stats(self) -> DeliveryStats:
@@ -191,7 +202,7 @@ class Engine:
                 self._diagnostics.say("sender", f"the sender failed: {type(error).__name__}")
             if pause is None or pause > 0.0:
                 life.wakes_at = math.inf if pause is None else time.monotonic() + pause
-                self.inbox.sleep(life.doorbell, pause)
+                self.inbox.sleep(life, pause)
 
     def _turn(self, life: Life) -> float | None:
         """Move on what can be moved; return the seconds until the next look, None for no need."""
@@ -249,7 +260,7 @@ class Engine:
             if life.over and self.life is None:
                 self._delivery.give_up("closed")
             self._recount()
-        self._say(batch.messages)
+        self._diagnostics.tell(batch.messages)
 
     def _employ(self, life: Life, now: float) -> bool:
         """Wake idle lanes for what is ready, and open more where it would take too long.
@@ -328,8 +339,8 @@ class Engine:
             self._recount()
             now_alive = self.life  # not always this lane's own: the client may have been reopened
             if now_alive is not None and (not was_open or self._is_sender_needed(now_alive)):
-                now_alive.doorbell.ring()
-        self._say(messages)
+                now_alive.ring()
+        self._diagnostics.tell(messages)
         return True
 
     def _is_sender_needed(self, life: Life) -> bool:
@@ -383,15 +394,5 @@ class Engine:
                 "queue_full": f"the queue is full ({self._config.queue_size} events)",
                 "invalid": "an event could not be captured",
             }.get(reason, reason)
-            self._diagnostics.say(
-                reason,
-                f"{words}: {reasons[reason]} events were dropped so far, the last one logged at "
-                f"{source}",
-            )
-
-    def _say(self, messages: list[Message]) -> None:
-        for message in messages:
-            if message.once:
-                self._diagnostics.announce(message.text)
-            else:
-                self._diagnostics.say(message.kind, message.text)
+            text = f"{words}: {reasons[reason]} events were dropped so far, the last logged at {source}"
+            self._diagnostics.say(reason, text)

@@ -57,7 +57,8 @@ class Inbox:
         start: Called in the caller's thread for an event that nobody is there to send.
 
     Attributes:
-        doorbell: The sender's; None while there is no sender.
+        doorbell: The sender's; None while there is no sender. The only place that says so, so that
+            no two threads can see halves of a change.
         backlog: How many events wait behind the sender; kept by the engine.
         turned_away: Reason, source, and whether it had been queued, of each event that was dropped
             here: for the sender to count and to say.

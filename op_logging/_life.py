@@ -18,12 +18,11 @@ from ._transport import Connection
 __all__ = ["Life"]
 
 
-class Life:
-    """The threads of one stretch from the first event to ``close()``.
+class Life(Doorbell):
+    """The threads of one stretch from the first event to ``close()``; rings for its sender.
 
     Attributes:
         over: Whether they are to end.
-        doorbell: The sender's.
         hurry: Whether somebody waits: the sender then takes what there is at once.
         lanes: How many lanes there are. Under the lock.
         idle: The doorbells of those that wait, the one that worked last at the end: it is rung
@@ -35,8 +34,8 @@ class Life:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.over = False
-        self.doorbell = Doorbell()
         self.hurry = False
         self.lanes = 0
         self.idle: list[SimpleQueue[None]] = []

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from op_logging import OpenPanelConfig
-from op_logging._delivery import Delivery, Message
+from op_logging._delivery import Delivery
+from op_logging._diagnostics import Message
 from op_logging._outcomes import Outcome, Verdict
 from op_logging._pace import PaceState
 from op_logging._rendered import RenderedCall

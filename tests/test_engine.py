@@ -111,7 +111,7 @@ def test_an_idle_client_wakes_nobody(server: ScriptedServer) -> None:
         assert engine is not None
         life = engine.life
         assert life is not None
-        wait_until(lambda: life.doorbell.asleep and life.wakes_at == float("inf"))
+        wait_until(lambda: life.asleep and life.wakes_at == float("inf"))
 
 
 def test_closing_ends_all_threads(server: ScriptedServer) -> None:
@@ -140,11 +140,13 @@ def test_events_while_it_is_being_closed_are_sent_or_counted(server: ScriptedSer
         threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
         for thread in threads:
             thread.start()
-        for _ in range(20):
-            client.close(0.01)
-        over.set()
-        for thread in threads:
-            thread.join()
+        try:
+            for _ in range(20):
+                client.close(0.01)
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
         client.flush(10)
         client.close(5)
         stats = client.stats()
