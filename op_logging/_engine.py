@@ -394,5 +394,7 @@ class Engine:
                 "queue_full": f"the queue is full ({self._config.queue_size} events)",
                 "invalid": "an event could not be captured",
             }.get(reason, reason)
-            text = f"{words}: {reasons[reason]} events were dropped so far, the last logged at {source}"
+            text = (
+                f"{words}: {reasons[reason]} events were dropped so far, the last one at {source}"
+            )
             self._diagnostics.say(reason, text)
