@@ -125,8 +125,6 @@ def as_event(value: object) -> object | None:
 
 def freeze_event(event: object) -> object:
     """Freeze what `as_event` returned."""
-    if isinstance(event, str):
-        return str(event)
     if isinstance(event, Call):
         payload = plain(event.payload())
         is_event = isinstance(event, (Track, Revenue))

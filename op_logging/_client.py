@@ -115,13 +115,15 @@ class OpenPanelClient:
 
         Returns:
             Whether it was taken: False when the queue is full, the client is inert, or the call's
-            properties cannot be read.
+            properties cannot be read, or it is no call.
         """
         inbox = self.inbox
         if inbox is None:
             return False
         try:
             captured = OpenPanelFormatter.capture_call(call) if isinstance(call, Call) else call
+            if not hasattr(captured, "render"):
+                raise TypeError
         except Exception:  # noqa: BLE001 - a mapping of the caller's may do anything
             inbox.turn_away("invalid", ":".join(map(str, caller())))
             return False

@@ -138,7 +138,7 @@ class OpenPanelFormatter(BaseJsonFormatter):
             freeze_event(event),
             fields,
             self._common,
-            record.created,
+            record.created if isinstance(record.created, (int, float)) else time.time(),
             record.pathname,
             record.lineno,
         )

@@ -209,13 +209,14 @@ def test_properties_that_cannot_be_read_cost_their_event_only(
     """Handed to the client, or as an extra: nothing reaches the caller."""
     with shop(server.url) as (logger, client):
         assert client.submit(Track("one", Unreadable())) is False
+        assert client.submit("no call") is False  # type: ignore[arg-type]  # that is the point
         logger.info("Two", extra={"event": Track("two", Unreadable())})
         logger.info("Three", extra={"event": "three", "properties": Unreadable()})
         logger.info("Four", extra={"event": "four", "odd": Unreadable()})
         assert client.flush(5)
         stats = client.stats()
         assert sorted(server.names) == ["four", "three"]
-    assert (stats.accepted, dict(stats.reasons)) == (4, {"invalid": 2})
+    assert (stats.accepted, dict(stats.reasons)) == (5, {"invalid": 3})
     assert "RuntimeError" in capsys.readouterr().err
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import enum
 import io
 import json
 import logging
 import sys
+import time
 from datetime import datetime, timezone
 from decimal import Decimal
 from ipaddress import ip_address
@@ -110,6 +112,24 @@ def test_an_address_may_be_an_address_object() -> None:
     """As the standard library has it."""
     made = formatted(record(event="seen", ip=ip_address("2001:db8::1")))
     assert made["headers"] == {"x-client-ip": "2001:db8::1"}
+
+
+def test_an_enum_of_texts_names_an_event_by_its_value() -> None:
+    """Not by how it reads, which differs between versions of Python."""
+
+    class Name(str, enum.Enum):
+        PAID = "order_paid"
+
+    assert formatted(record(event=Name.PAID))["payload"]["name"] == "order_paid"
+
+
+def test_a_record_without_a_time_gets_one() -> None:
+    """Records that were rebuilt from something else may have none."""
+    made = record(event="seen")
+    made.created = None  # type: ignore[assignment]  # that is what is odd about it
+    captured = OpenPanelFormatter().capture(made)
+    assert captured is not None
+    assert abs(captured.created - time.time()) < 60
 
 
 def test_hostile_headers_are_made_harmless() -> None:
