@@ -79,6 +79,8 @@ class OpenPanelClient:
         self._diagnostics = Diagnostics()
         self._closed = False
         self._engine = Engine(self.config, self._diagnostics) if self.config.active else None
+        if self._engine is not None:
+            self._engine.inbox.owner = self
         for kind, text in self.config.notices():
             self._diagnostics.say(kind, text)
         _process.enroll(self)

@@ -59,6 +59,7 @@ class Inbox:
     Attributes:
         doorbell: The sender's; None while there is no sender. The only place that says so, so that
             no two threads can see halves of a change.
+        owner: Who is to live as long as the threads that deliver, so that the exit finds it.
         backlog: How many events wait behind the sender; kept by the engine.
         turned_away: Reason, source, and whether it had been queued, of each event that was dropped
             here: for the sender to count and to say.
@@ -68,6 +69,7 @@ class Inbox:
         self._limit = limit
         self._drop_oldest = drop_oldest
         self._start = start
+        self.owner: object | None = None
         self.renew()
 
     def renew(self) -> None:

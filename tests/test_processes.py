@@ -109,6 +109,21 @@ def test_the_first_event_ever_may_come_from_an_exit_hook(
     assert server.names == ["from a hook"]
 
 
+def test_the_exit_finds_a_client_that_nobody_refers_to_any_more(
+    tmp_path: Path, server: ScriptedServer
+) -> None:
+    """It was a function's own; its events are delivered all the same."""
+    code = """
+    import gc
+    def work():
+        op_logging.OpenPanelClient().submit(op_logging.Track("local"))
+    work()
+    gc.collect()
+    """
+    assert run(tmp_path, server.url, code, flush_interval="30")[0] == 0
+    assert server.names == ["local"]
+
+
 def test_many_events_from_an_exit_hook(tmp_path: Path, server: ScriptedServer) -> None:
     """After events that came before it, and with the sender asleep."""
     code = """
