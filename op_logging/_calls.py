@@ -6,7 +6,7 @@ rest the server is the judge. Wire names stand in `Call.payload` only.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -67,7 +67,7 @@ class Call:
         return f"{type(self).__name__}({', '.join(parts)})"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, slots=True)
 class Track(Call):
     """Something happened.
 
@@ -106,7 +106,7 @@ class Track(Call):
         )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, slots=True)
 class Identify(Call):
     """A profile and what is known of it.
 
@@ -152,7 +152,7 @@ class Identify(Call):
         )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, slots=True)
 class Alias(Call):
     """Another id of a profile. The guide has it; the server of August 2026 refuses it.
 
@@ -179,7 +179,7 @@ class Alias(Call):
         return {"profileId": self.profile_id, "alias": self.alias}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, slots=True)
 class Increment(Call):
     """Raise a number among a profile's properties.
 
@@ -202,22 +202,22 @@ class Increment(Call):
     def __post_init__(self) -> None:
         _check_profile(self, "profile_id")
         _check_text(self, "property")
-        if not _is_number(self.value) or not 0 < self.value < math.inf:
-            raise _wrong(self, "value", self.value, "a number above 0")
+        if not _is_number(self.value) or self.value <= 0:
+            raise _wrong(self, "value", self.value, "a finite number above 0")
 
     def payload(self) -> dict[str, Any]:
         """Return the wire's payload."""
         return {"profileId": self.profile_id, "property": self.property, "value": self.value}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, slots=True)
 class Decrement(Increment):
     """Lower a number among a profile's properties. Fields as of `Increment`."""
 
     wire_type = "decrement"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, slots=True)
 class Group(Call):
     """A group, such as a company, and what is known of it.
 
@@ -252,7 +252,7 @@ class Group(Call):
         )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, slots=True)
 class AssignGroup(Call):
     """A profile belongs to groups.
 
@@ -282,7 +282,7 @@ class AssignGroup(Call):
         return _present(groupIds=list(self.group_ids), profileId=self.profile_id)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, slots=True)
 class Revenue(Call):
     """Money came in: a track call named ``revenue``. It needs the client secret.
 
@@ -322,11 +322,10 @@ class Revenue(Call):
 
 
 def _wrong(call: Call, field: str, value: object, allowed: str) -> InvalidCallError:
-    return InvalidCallError(
-        f"{type(call).__name__}: {field} must be {allowed}, not a value of type "
-        f"{type(value).__name__}"
-        + (f" ({value!r})" if isinstance(value, (int, float)) and field in _NUMBERS else "")
-    )
+    found = "an empty one" if value == "" else f"a value of type {type(value).__name__}"
+    if field in _NUMBERS and (isinstance(value, float) or _is_number(value)):
+        found += f" ({value!r})"
+    return InvalidCallError(f"{type(call).__name__}: {field} must be {allowed}, not {found}")
 
 
 _NUMBERS = frozenset({"value", "amount"})
@@ -357,7 +356,7 @@ def _check_profile(call: Call, field: str, *, optional: bool = False) -> None:
         return
     if isinstance(value, str) and value:
         return
-    if _is_number(value) and math.isfinite(value):
+    if _is_number(value):
         return
     raise _wrong(call, field, value, "a non-empty text or a finite number")
 
@@ -380,7 +379,10 @@ def _ids(call: Call, field: str, value: object) -> tuple[str, ...]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether it is a finite number. A longer integer may have no text: Python limits digits."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) <= sys.float_info.max
 
 
 def _looks_like_email(text: str) -> bool:

@@ -10,7 +10,6 @@ import difflib
 import importlib
 import json
 import logging
-import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -27,6 +26,8 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 _LONGEST_SHOWN = 80
+_LARGEST = 1e9
+_NOT_IN_URL = frozenset("?#\\ ")
 
 
 class ConfigurationError(ValueError):
@@ -90,7 +91,9 @@ def _number(value: object) -> float:
             value = float(value)
         except ValueError:
             raise _NotAllowedError from None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _NotAllowedError
+    if not abs(value) <= _LARGEST:  # so is NaN, and an integer too long for a float
         raise _NotAllowedError
     return float(value)
 
@@ -98,7 +101,7 @@ def _number(value: object) -> float:
 def _seconds(*, above: float = -1.0) -> Callable[[object], float]:
     def parse(value: object) -> float:
         number = _number(value)
-        if number < 0 or number <= above or number > 1e9:
+        if number < 0 or number <= above:
             raise _NotAllowedError
         return number
 
@@ -152,10 +155,11 @@ def _url(value: object) -> str:
         port_is_fine = parts.port is None or parts.port > 0
     except ValueError:
         raise _NotAllowedError from None
-    extra = parts.query or parts.fragment or parts.username is not None or "\\" in text
+    extra = parts.username is not None or not _NOT_IN_URL.isdisjoint(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname or extra or not port_is_fine:
         raise _NotAllowedError
-    return text.rstrip("/").removesuffix("/track").rstrip("/")
+    path = parts.path.rstrip("/").removesuffix("/track").rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{path}"
 
 
 @dataclass(frozen=True)
@@ -174,8 +178,8 @@ _OPTIONS: Mapping[str, _Option] = {
     "client_secret": _Option(_text, "the client's secret, printable ASCII", is_secret=True),
     "api_url": _Option(_url, "an http or https URL without user, query and fragment"),
     "enabled": _FLAG,
-    "event_key": _Option(_key, "a name that no log record has itself", is_delivery=False),
-    "marker": _Option(_key, "a name that no log record has itself", is_delivery=False),
+    "event_key": _Option(_key, "an ASCII name that no log record has itself", is_delivery=False),
+    "marker": _Option(_key, "an ASCII name that no log record has itself", is_delivery=False),
     "global_properties": _Option(
         _properties, "a mapping with texts as keys, in the environment as JSON", is_delivery=False
     ),
@@ -308,8 +312,8 @@ class OpenPanelConfig:
             found.append(("no client secret", text))
         if not _UUID.fullmatch(self.client_id):
             text = (
-                f"client_id {_shown(self.client_id)} is no lower-case UUID: the server will "
-                "answer 401. Take the id from the project's settings"
+                "client_id is no lower-case UUID (is it the secret?): the server will answer "
+                "401. Take the id from the project's settings"
             )
             found.append(("client id", text))
         if self.api_url.startswith("http:") and not _is_loopback(self.api_url):
@@ -354,7 +358,7 @@ def _parse(name: str, value: object, where: str) -> Any:
     try:
         return option.parse(value)
     except _NotAllowedError:
-        hidden = option.is_secret or (name == "api_url" and "@" in str(value))
+        hidden = option.is_secret or (name == "api_url" and "@" in _repr(value))
         shown = "<hidden>" if hidden else _shown(value)
         raise ConfigurationError(f"{where}={shown} is not allowed: use {option.allowed}") from None
 
@@ -366,8 +370,15 @@ def _unknown(name: str) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = _repr(value)
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - the error to be told of is the option's, not this one
+        return f"<{type(value).__name__}>"
 
 
 def _is_loopback(url: str) -> bool:

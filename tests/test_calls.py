@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import pickle
 from collections.abc import Callable
@@ -33,6 +34,7 @@ WRONG: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any], str]] 
     (Track, ("x",), {"profile_id": ""}, "profile_id"),
     (Track, ("x",), {"profile_id": True}, "profile_id"),
     (Track, ("x",), {"profile_id": math.nan}, "profile_id"),
+    (Track, ("x",), {"profile_id": 10**5000}, "profile_id"),
     (Track, ("x",), {"groups": "g1"}, "groups must be a list"),
     (Track, ("x",), {"groups": ["g1", ""]}, "groups"),
     (Track, ("x",), {"groups": 5}, "groups"),
@@ -46,11 +48,12 @@ WRONG: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any], str]] 
     (Alias, ("u1", ""), {}, "alias"),
     (Alias, ("", "u2"), {}, "profile_id"),
     (Increment, ("u1", ""), {}, "property"),
-    (Increment, ("u1", "n", 0), {}, "value must be a number above 0"),
+    (Increment, ("u1", "n", 0), {}, "value must be a finite number above 0"),
     (Increment, ("u1", "n", -1), {}, "value"),
     (Increment, ("u1", "n", True), {}, "value"),
     (Increment, ("u1", "n", math.inf), {}, "value"),
     (Increment, ("u1", "n", "1"), {}, "value"),
+    (Increment, ("u1", "n", 10**5000), {}, "value"),
     (Decrement, ("u1", "n", math.nan), {}, "Decrement: value"),
     (Group, ("", "company", "Acme"), {}, "id"),
     (Group, ("g1", "", "Acme"), {}, "type"),
@@ -59,6 +62,7 @@ WRONG: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any], str]] 
     (AssignGroup, ("g1",), {}, "group_ids"),
     (AssignGroup, ([1],), {}, "group_ids"),
     (Revenue, (-1,), {}, "amount must be an integer"),
+    (Revenue, (-(10**5000),), {}, "amount"),
     (Revenue, (1.5,), {}, "minor unit"),
     (Revenue, (True,), {}, "amount"),
     (Revenue, (1,), {"device_id": ""}, "device_id"),
@@ -74,6 +78,12 @@ def test_a_wrong_call_raises_where_it_is_built(
         kind(*arguments, **keywords)
     assert str(caught.value).startswith(f"{kind.__name__}: ")
     assert isinstance(caught.value, ValueError)
+
+
+def test_an_empty_text_is_called_so() -> None:
+    """Its type is not what is wrong with it."""
+    with pytest.raises(InvalidCallError, match="name must be a non-empty text, not an empty one"):
+        Track("")
 
 
 def test_errors_do_not_show_personal_data() -> None:
@@ -115,12 +125,13 @@ def test_a_repr_names_what_is_not_personal() -> None:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_calls_are_values(call: object) -> None:
+def test_calls_are_values(call: Any) -> None:
     """Immutable, comparable, and fit for pickle and copy, as queues and processes need it."""
     assert pickle.loads(pickle.dumps(call)) == call  # noqa: S301 - made here
     assert copy.deepcopy(call) == call
+    assert not hasattr(call, "__dict__")
     with pytest.raises(AttributeError):
-        call.profile_id = "other"  # type: ignore[attr-defined]
+        setattr(call, dataclasses.fields(call)[0].name, "other")
 
 
 def test_lists_are_copied_where_the_call_is_built() -> None:

@@ -80,6 +80,9 @@ def test_the_process_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> Non
         ("api_url", "https://"),
         ("api_url", "https://x.y/?a=1"),
         ("api_url", "https://x.y/#a"),
+        ("api_url", "https://x.y/?"),
+        ("api_url", "https://x.y/#"),
+        ("api_url", "https://x.y/a b"),
         ("api_url", "http://x.y:99999"),
         ("api_url", "https://[::1"),
         ("enabled", "perhaps"),
@@ -96,8 +99,10 @@ def test_the_process_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> Non
         ("flush_interval", float("inf")),
         ("flush_interval", "soon"),
         ("flush_interval", True),
+        ("flush_interval", 10**400),
         ("batch_size", 0),
         ("batch_size", 1.5),
+        ("batch_size", 10**400),
         ("max_connections", 1025),
         ("queue_size", 0),
         ("overflow", "block"),
@@ -157,6 +162,51 @@ def test_credentials_in_a_url_are_refused_and_not_shown() -> None:
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("api_url", "track_url"),
+    [
+        ("https://x.y", "https://x.y/track"),
+        ("https://x.y//", "https://x.y/track"),
+        ("https://x.y/track/", "https://x.y/track"),
+        ("https://x.y/api/", "https://x.y/api/track"),
+        ("https://x.y/api/track", "https://x.y/api/track"),
+        ("http://track", "http://track/track"),
+        ("http://track:3333/track", "http://track:3333/track"),
+        ("http://[::1]:3333/", "http://[::1]:3333/track"),
+        ("HTTPS://x.y", "https://x.y/track"),
+    ],
+)
+def test_where_calls_are_posted_to(api_url: str, track_url: str) -> None:
+    """The server answers 404 to a doubled slash, and to another path."""
+    assert resolve(api_url=api_url).track_url == track_url
+
+
+class _Unspeakable:
+    """Has no repr."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("name", ["overflow", "api_url", "timeout", "global_properties"])
+def test_a_value_without_a_repr_is_refused_like_any_other(name: str) -> None:
+    """The error is about the option, not about the value's own."""
+    with pytest.raises(ConfigurationError, match=f"option {name}=<_Unspeakable> is not allowed"):
+        resolve(**{name: _Unspeakable()})
+
+
+def test_an_integer_too_long_for_a_text_is_refused_like_any_other() -> None:
+    """Python limits the digits that it writes."""
+    with pytest.raises(ConfigurationError, match="option batch_size=<int> is not allowed"):
+        resolve(batch_size=10**5000)
+
+
+def test_a_secret_in_the_place_of_the_id_is_not_said() -> None:
+    """The two are easily mixed up."""
+    config = resolve(client_id=SECRET, client_secret=CLIENT_ID)
+    assert SECRET not in str(config.notices())
+
+
 def test_a_long_value_is_cut() -> None:
     """An error stays readable."""
     with pytest.raises(ConfigurationError) as caught:
@@ -204,6 +254,10 @@ def test_what_handlers_have_in_common_to_share_a_client() -> None:
         ({"client_id": "shop", "client_secret": SECRET}, ["client id"]),
         (
             {"client_id": CLIENT_ID, "client_secret": SECRET, "api_url": "http://x.y"},
+            ["plain http"],
+        ),
+        (
+            {"client_id": CLIENT_ID, "client_secret": SECRET, "api_url": "HTTP://x.y"},
             ["plain http"],
         ),
         ({"client_id": CLIENT_ID, "client_secret": SECRET, "api_url": "http://localhost:1"}, []),
