@@ -20,7 +20,7 @@ class Batch:
 
     Attributes:
         calls: The calls to be sent, in order.
-        unsendable: Position and reason of each event that no call can be made of.
+        unsendable: Generation and reason of each event that no call can be made of.
         messages: What is to be said of both.
     """
 
@@ -29,24 +29,23 @@ class Batch:
     messages: list[Message] = field(default_factory=list)
 
 
-def render_batch(first: int, events: Iterable[Captured], max_event_bytes: int) -> Batch:
+def render_batch(events: Iterable[Captured], max_event_bytes: int) -> Batch:
     """Render events that were taken from the queue.
 
     Args:
-        first: The position of the first of them.
         events: The events, in order.
         max_event_bytes: How large a body may be.
     """
     batch = Batch()
-    for position, captured in enumerate(events, first):
+    for captured in events:
         try:
             call = _render(captured, max_event_bytes)
         except UnsendableError as error:
-            _give_up(batch, position, captured, error.reason, str(error))
+            _give_up(batch, captured, error.reason, str(error))
         except Exception as error:  # noqa: BLE001 - a fault of ours, or of somebody's formatter
-            _give_up(batch, position, captured, "invalid", f"{type(error).__name__} was raised")
+            _give_up(batch, captured, "invalid", f"{type(error).__name__} was raised")
         else:
-            call.position = position
+            call.generation = captured.generation
             batch.calls.append(call)
             batch.messages.extend(
                 Message(f"note {note}", f"{call.label} (logged at {call.source}): {note}")
@@ -66,7 +65,7 @@ def _render(captured: Captured, max_event_bytes: int) -> RenderedCall:
     return call
 
 
-def _give_up(batch: Batch, position: int, captured: Captured, reason: str, words: str) -> None:
-    batch.unsendable.append((position, reason))
+def _give_up(batch: Batch, captured: Captured, reason: str, words: str) -> None:
+    batch.unsendable.append((captured.generation, reason))
     text = f"an event logged at {captured.source} cannot be sent: {words}"
     batch.messages.append(Message(reason, text))

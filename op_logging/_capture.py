@@ -11,6 +11,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address
+from itertools import islice
 from types import FrameType
 from uuid import UUID
 
@@ -43,6 +44,7 @@ STRUCTLOG_KEYS = frozenset(
 )  # fmt: skip
 """Keys of an entry that structlog's own processors add."""
 _IDENTIFYING = SPECIAL_FIELDS - {"properties"}
+_MOST_IDS = 1_000
 _TEXTS_AND_NUMBERS = (str, int, float, UUID, Decimal, enum.Enum, IPv4Address, IPv6Address)
 _FOREIGN_PREFIXES = ("_", "otel", "dd.")
 """Private names, and what OpenTelemetry and Datadog put on every record."""
@@ -67,7 +69,7 @@ class CapturedEvent:
         lineno: That line's number.
     """
 
-    __slots__ = ("_common", "_event", "_fields", "_lineno", "_pathname", "created")
+    __slots__ = ("_common", "_event", "_fields", "_lineno", "_pathname", "created", "generation")
 
     def __init__(
         self,
@@ -84,6 +86,7 @@ class CapturedEvent:
         self.created = created
         self._pathname = pathname
         self._lineno = lineno
+        self.generation = 0
 
     @property
     def source(self) -> str:
@@ -112,14 +115,18 @@ class CapturedEvent:
 def as_event(value: object) -> object | None:
     """Return what an extra stands for if it is an event, else None.
 
-    A text, a call object, or a mapping with ``type`` and ``payload`` is an event.
+    A text, a call object, or a mapping with ``type`` and ``payload`` is an event. Raises nothing:
+    what cannot be looked at is none.
     """
-    if isinstance(value, str):
-        return None if type(value) is SentMarker else value
-    if isinstance(value, Call):
-        return value
-    if isinstance(value, Mapping) and "type" in value and "payload" in value:
-        return value
+    try:
+        if isinstance(value, str):
+            return None if type(value) is SentMarker else value
+        if isinstance(value, Call):
+            return value
+        if isinstance(value, Mapping) and "type" in value and "payload" in value:
+            return value
+    except Exception:  # noqa: BLE001, S110 - a stranger's object may do anything
+        pass
     return None
 
 
@@ -129,7 +136,10 @@ def freeze_event(event: object) -> object:
         payload = plain(event.payload())
         is_event = isinstance(event, (Track, Revenue))
         return FrozenCall(event.wire_type, payload, is_event=is_event)
-    return plain(event)
+    frozen = plain(event)
+    if isinstance(event, Mapping) and not isinstance(frozen, dict):
+        raise TypeError("a mapping that cannot be read")
+    return frozen
 
 
 def own_fields(
@@ -152,12 +162,15 @@ def freeze_fields(
         into[name] = _freeze_exactly(value) if name in _IDENTIFYING else freeze(value)
 
 
-def _freeze_exactly(value: object) -> object:
+def _freeze_exactly(value: object, *, is_item: bool = False) -> object:
     """Freeze what tells who it was: it must be what it is taken for, not how an object reads."""
-    if value is None or isinstance(value, _TEXTS_AND_NUMBERS):
-        return plain(value)
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_freeze_exactly(item) for item in list(value)]
+    try:
+        if value is None or isinstance(value, _TEXTS_AND_NUMBERS):
+            return plain(value)
+        if isinstance(value, (list, tuple, set, frozenset)) and not is_item:
+            return [_freeze_exactly(item, is_item=True) for item in islice(value, _MOST_IDS)]
+    except Exception:  # noqa: BLE001, S110 - a lazy object may do anything when it is looked at
+        pass
     return OddValue(type(value).__name__)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING
 
 from . import _process
@@ -76,6 +77,7 @@ class OpenPanelClient:
         given = {"client_id": client_id, "client_secret": client_secret, **options}
         self.config = config or OpenPanelConfig.from_options(given)
         self.attached = 0
+        self._handlers: set[weakref.ref[object]] = set()
         self._diagnostics = Diagnostics()
         self._closed = False
         self._engine = Engine(self.config, self._diagnostics) if self.config.active else None
@@ -94,6 +96,19 @@ class OpenPanelClient:
             if client is None:
                 client = cls._shared[key] = cls(config=config)
             return client
+
+    def attach(self, handler: object) -> None:
+        """Count a handler for as long as it exists: a closed one may still be on a logger.
+
+        Where there are several (``attached``), they look whether a record was sent already.
+        """
+
+        def forget(known: weakref.ref[object]) -> None:
+            self._handlers.discard(known)
+            self.attached = len(self._handlers)
+
+        self._handlers.add(weakref.ref(handler, forget))
+        self.attached = len(self._handlers)
 
     @property
     def state(self) -> ClientState:
@@ -148,33 +163,31 @@ class OpenPanelClient:
         if engine is None:
             return True
         deadline = self._deadline(timeout)
-        if _process.on_delivery_thread() or _process.logging_is_locked():
-            engine.hurry()
-            deadline = time.monotonic()
         try:
-            wait = engine.expect(deadline)
+            return engine.wait(engine.expect(deadline), deadline)
         except TimeoutError:
             return False
-        return wait is None or engine.wait(wait, deadline)
 
     def close(self, timeout: float | None = None) -> bool:
         """Flush, end the threads and close the connections. The next event opens it again.
 
-        What is not out in time is dropped and counted as ``closed``.
+        What is not out in time is dropped, counted as ``closed``, and said. What other threads log
+        meanwhile counts as the next event.
 
         Args:
             timeout: Seconds for the whole call; default: ``shutdown_timeout``.
 
         Returns:
-            Whether everything was out.
+            Whether everything that had come in before was out.
         """
         engine = self._engine
         if engine is None:
             return True
         deadline = self._deadline(timeout)
-        done = self.flush(max(0.0, deadline - time.monotonic()))
+        wait = engine.expect()
+        done = engine.wait(wait, deadline)
         self._closed = True
-        engine.end(deadline)
+        engine.end(wait, deadline)
         return done
 
     def stats(self) -> DeliveryStats:
@@ -210,10 +223,14 @@ class OpenPanelClient:
         return f"<OpenPanelClient {self.state.value} {self.config.api_url}>"
 
     def _deadline(self, timeout: float | None) -> float:
+        if _process.on_delivery_thread() or _process.logging_is_locked():
+            return time.monotonic()
         if timeout is not None:
-            return time.monotonic() + timeout
+            return _process.deadline_after(timeout)
         shared = _process.deadline_of_exit(self.config.shutdown_timeout)
-        return time.monotonic() + self.config.shutdown_timeout if shared is None else shared
+        if shared is None:
+            return _process.deadline_after(self.config.shutdown_timeout)
+        return shared
 
 
 def flush(timeout: float | None = None) -> bool:
@@ -228,7 +245,7 @@ def flush(timeout: float | None = None) -> bool:
     clients = _process.members()
     for client in clients:
         client.hurry()
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = None if timeout is None else _process.deadline_after(timeout)
     done = True
     for client in clients:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())

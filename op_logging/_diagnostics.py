@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from . import _process
+
 __all__ = ["INTERVAL", "LOGGER", "Diagnostics", "Message"]
 
 LOGGER = logging.getLogger("op_logging")
@@ -102,6 +104,7 @@ class Diagnostics:
         """Log ``text`` in any case: for what happens once, such as the end of an outage."""
         try:
             LOGGER.disabled = False  # dictConfig disables every logger that it does not name
-            LOGGER.log(level, "%s", text)
+            with _process.speaking():
+                LOGGER.log(level, "%s", text)
         except Exception:  # noqa: BLE001, S110 - a handler of the application's failed at it
             pass

@@ -17,7 +17,8 @@ States of an event, who moves it on, and under which lock::
     WAITING -> OUT (posted)                  a lane                   `lock`, not while it posts
     OUT -> DELIVERED, REJECTED, DROPPED,     the same lane            `lock`
       or back to WAITING (to be retried)
-    QUEUED, WAITING -> DROPPED (closed)      who closes the client    `lock`
+    QUEUED, WAITING -> DROPPED (closed)      who closes the client,   `lock`
+                                             at the end of its wait
 
 States of the client::
 
@@ -29,6 +30,10 @@ States of the client::
 NEW -> RUNNING and CLOSED -> RUNNING happen in the caller that logs the next event, under
 `_starting`, which is tried and never waited for. RUNNING -> CLOSED happens in ``close()``,
 under `lock`. A fork makes it NEW in the child: the hook replaces both locks and all else.
+
+Every event has a *generation*: how often somebody had begun to wait when it came in. So a flush
+ends when nothing up to its generation is unsettled, and a close drops what was there when it began
+and leaves what came later to the next `Life`.
 
 `lock` is held for a few lines at a time and never while something is rendered, posted or said.
 The caller of a log call takes neither lock (but tries `_starting` for the first event) and wakes
@@ -91,7 +96,6 @@ class Engine:
         self.lock = threading.RLock()  # a signal handler may ask for the statistics
         self._starting = threading.Lock()
         self._delivery = Delivery(self._config)
-        self._unsaid: dict[str, str] = {}
         self.inbox.renew()
 
     def _start(self) -> None:
@@ -102,8 +106,11 @@ class Engine:
             finally:
                 self._starting.release()
             # Closed again by another thread meanwhile? What came in since found the lock taken.
-            if not started or not self.inbox:
+            if not started or not self._has_work():
                 return
+
+    def _has_work(self) -> bool:
+        return bool(self.inbox) or self._delivery.lanes.waiting > 0
 
     def _begin(self, life: Life) -> bool:
         """Start the threads of a life; return False where no thread can be had."""
@@ -125,19 +132,22 @@ class Engine:
 
     # Whoever waits.
 
-    def expect(self, deadline: float) -> Wait | None:
-        """Start to wait for all events that came in so far; None where there are none.
+    def expect(self, deadline: float | None = None) -> Wait:
+        """Start to wait for all events that came in so far; `wait` must follow.
 
         Raises:
             TimeoutError: If the engine's lock was not to be had before ``deadline``.
         """
-        if not self.lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+        left = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        if not self.lock.acquire(timeout=left):
             raise TimeoutError
         try:
-            self._enter_turned_away()
-            return self._delivery.ledger.wait_for(len(self.inbox))
+            wait = self._delivery.ledger.expect(self.inbox.generation)
+            self.inbox.generation += 1
+            self._recount()
         finally:
             self.lock.release()
+        return wait
 
     def hurry(self) -> None:
         """Let the sender take what there is at once."""
@@ -148,41 +158,44 @@ class Engine:
 
     def wait(self, wait: Wait, deadline: float) -> bool:
         """Wait until ``deadline`` at the latest; without a sender, deliver in this thread."""
-        self.hurry()
-        if self.life is None:
-            self._deliver_inline(wait, deadline)
-        done = wait.done.wait(max(0.0, deadline - time.monotonic()))
+        if not wait.done:
+            self.hurry()
+            if self.life is None:
+                self._deliver_inline(wait, deadline)
+        done = wait.until(deadline)
         with self.lock:
             self._delivery.ledger.forget(wait)
         return done
 
-    def end(self, deadline: float) -> None:
-        """Tell the threads to end, drop what waits, and join the threads until ``deadline``."""
+    def end(self, wait: Wait, deadline: float) -> None:
+        """Tell the threads to end, and join them until ``deadline``.
+
+        What ``wait`` waited for and still waits is dropped; for what came later, others start.
+        """
         life = self.life
         self.inbox.doorbell = None
         with self.lock:
-            self._enter_turned_away()
-            events = self.inbox.take(len(self.inbox))
-            first = self._delivery.ledger.take(len(events))
-            for position in range(first, first + len(events)):
-                self._delivery.ledger.drop(position, "closed")
-            self._delivery.give_up("closed")
+            queued = self.inbox.take_up_to(wait.up_to)
+            self._delivery.close([event.generation for event in queued], wait.up_to)
             self._recount()
+            messages = self._delivery.messages()
             if life is not None:
                 life.over = True
                 for doorbell in life.idle:
                     doorbell.put(None)
-        if life is None:
-            return
-        life.ring()
-        for thread in list(life.threads):
-            if thread.ident is not None and thread is not threading.current_thread():
-                thread.join(max(0.0, deadline - time.monotonic()))
+        self._diagnostics.tell(messages)
+        if life is not None:
+            life.ring()
+            for thread in list(life.threads):
+                if thread.ident is not None and thread is not threading.current_thread():
+                    thread.join(max(0.0, deadline - time.monotonic()))
+        if self._has_work():
+            self._start()
 
     def stats(self) -> DeliveryStats:
         """Return the statistics, all of one moment."""
         with self.lock:
-            self._enter_turned_away()
+            self._recount()
             moments = (self._delivery.oldest(), self.inbox.oldest())
             oldest = min((moment for moment in moments if moment is not None), default=math.inf)
             return self._delivery.ledger.snapshot(
@@ -207,19 +220,20 @@ class Engine:
     def _turn(self, life: Life) -> float | None:
         """Move on what can be moved; return the seconds until the next look, None for no need."""
         life.wakes_at = math.inf  # what changes from here on rings
-        if self.inbox.turned_away or self._unsaid:
-            self._say_turned_away()
         while self._batch_is_due(life):
-            self._line_up(life)
+            self._line_up()
         if not self.inbox:
             life.hurry = False
             life.first_seen = None
         delivery = self._delivery
         with self.lock:
             now = time.monotonic()
+            self._recount()
+            messages = delivery.messages()
             delivery.lanes.wake(now)
             short_of_lanes = not self._employ(life, now)
             until = delivery.wait_until()
+        self._diagnostics.tell(messages)
         if short_of_lanes and self._work_in_sender(life):
             return 0.0
         if delivery.pace.state is PaceState.OPEN:
@@ -244,21 +258,19 @@ class Engine:
             return True
         return False
 
-    def _line_up(self, life: Life) -> None:
+    def _line_up(self) -> None:
         """Take a batch, render it and put its calls in line."""
         with self.lock:
             events = self.inbox.take(self._config.batch_size)
-            first = self._delivery.ledger.take(len(events))
+            self._delivery.ledger.take(event.generation for event in events)
             self._recount()
-        batch = render_batch(first, events, self._config.max_event_bytes)
+        batch = render_batch(events, self._config.max_event_bytes)
         with self.lock:
             for call in batch.calls:
-                self._delivery.lanes.add(call)
-            for position, reason in batch.unsendable:
-                self._delivery.ledger.drop(position, reason)
+                self._delivery.line_up(call)
+            for generation, reason in batch.unsendable:
+                self._delivery.ledger.drop(generation, reason)
                 self._delivery.ledger.last_error = batch.messages[-1].text
-            if life.over and self.life is None:
-                self._delivery.give_up("closed")
             self._recount()
         self._diagnostics.tell(batch.messages)
 
@@ -291,7 +303,7 @@ class Engine:
     def _work_in_sender(self, life: Life) -> bool:
         if life.own is None:
             life.own = self._transport.connect()
-        return self._work_once(life, life.own)
+        return self._work_once(life.own)
 
     # The lanes.
 
@@ -300,7 +312,7 @@ class Engine:
         doorbell: SimpleQueue[None] = SimpleQueue()
         while not life.over:
             try:
-                if not self._work_once(life, connection) and not self._await_work(life, doorbell):
+                if not self._work_once(connection) and not self._await_work(life, doorbell):
                     break
             except Exception as error:  # noqa: BLE001 - a lane must not die of anything
                 self._diagnostics.say("lane", f"a lane failed: {type(error).__name__}")
@@ -323,23 +335,24 @@ class Engine:
             doorbell.get()  # rung since the time ran out
         return True
 
-    def _work_once(self, life: Life, connection: Connection, deadline: float = math.inf) -> bool:
+    def _work_once(self, connection: Connection, deadline: float = math.inf) -> bool:
         """Send one call that is ready; return whether there was one."""
         with self.lock:
             call = self._delivery.take(time.monotonic())
             self._recount()
+            messages = self._delivery.messages()
+        self._diagnostics.tell(messages)
         if call is None:
             return False
         outcome = connection.post(call.body, call.headers, deadline - time.monotonic())
         with self.lock:
             was_open = self._delivery.pace.state is PaceState.OPEN
-            messages = self._delivery.settle(call, outcome, time.monotonic())
-            if life.over and self.life is None:
-                self._delivery.give_up("closed")
+            self._delivery.settle(call, outcome, time.monotonic())
+            messages = self._delivery.messages()
             self._recount()
-            now_alive = self.life  # not always this lane's own: the client may have been reopened
-            if now_alive is not None and (not was_open or self._is_sender_needed(now_alive)):
-                now_alive.ring()
+            life = self.life  # not always this lane's own: the client may have been reopened
+            if life is not None and (not was_open or self._is_sender_needed(life)):
+                life.ring()
         self._diagnostics.tell(messages)
         return True
 
@@ -359,10 +372,10 @@ class Engine:
         life.hurry = True
         connection = self._transport.connect()
         try:
-            while not wait.done.is_set() and time.monotonic() < deadline:
+            while not wait.done and time.monotonic() < deadline:
                 while self._batch_is_due(life):
-                    self._line_up(life)
-                if self._work_once(life, connection, deadline):
+                    self._line_up()
+                if self._work_once(connection, deadline):
                     continue
                 until = self._delivery.wait_until()
                 if until is None:
@@ -374,27 +387,10 @@ class Engine:
     # The books, and what is said.
 
     def _recount(self) -> None:
-        """Note for the callers how many events wait behind the inbox. Under the lock."""
-        self.inbox.backlog = self._delivery.ledger.unsettled - len(self._delivery.out)
-
-    def _enter_turned_away(self) -> None:
-        """Enter in the books what did not come in. Under the lock."""
-        while self.inbox.turned_away:
-            reason, source, was_queued = self.inbox.turned_away.popleft()
-            self._delivery.ledger.turn_away(reason, was_queued=was_queued)
-            self._unsaid[reason] = source
-
-    def _say_turned_away(self) -> None:
-        with self.lock:
-            self._enter_turned_away()
-            unsaid, self._unsaid = self._unsaid, {}
-            reasons = dict(self._delivery.ledger.reasons)
-        for reason, source in unsaid.items():
-            words = {
-                "queue_full": f"the queue is full ({self._config.queue_size} events)",
-                "invalid": "an event could not be captured",
-            }.get(reason, reason)
-            text = (
-                f"{words}: {reasons[reason]} events were dropped so far, the last one at {source}"
-            )
-            self._diagnostics.say(reason, text)
+        """Tell the callers how many events wait behind the inbox, and who waits. Under the lock."""
+        self._delivery.enter_turned_away(self.inbox.turned_away)
+        ledger = self._delivery.ledger
+        self.inbox.backlog = ledger.unsettled - len(self._delivery.out)
+        for wait in ledger.waits:
+            if not self.inbox.holds(wait.up_to) and ledger.is_settled(wait.up_to):
+                wait.end()

@@ -30,7 +30,8 @@ class _Seen(threading.local):
     """The last records of this thread that were handed over, and to which client."""
 
     def __init__(self) -> None:
-        self.last: deque[tuple[weakref.ref[logging.LogRecord], OpenPanelClient]] = deque(maxlen=8)
+        self.last: deque[tuple[weakref.ref[logging.LogRecord], str, OpenPanelClient]]
+        self.last = deque(maxlen=8)
 
 
 _seen = _Seen()
@@ -69,8 +70,7 @@ class OpenPanelHandler(logging.Handler):
         self.config = OpenPanelConfig.from_options(given)
         self.client = client or OpenPanelClient.shared(self.config)
         super().__init__(level)  # from here on logging.shutdown() knows it, and flushes it
-        self.client.attached += 1
-        self._attached = True
+        self.client.attach(self)
         self._inbox = self.client.inbox
         self.setFormatter(None)
 
@@ -111,16 +111,18 @@ class OpenPanelHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Capture the record and hand it to the client. Raises nothing."""
         inbox = self._inbox
-        if inbox is None or _process.on_delivery_thread():
+        if inbox is None:
             return
         try:
             captured = self._formatter.capture(record)
             if captured is None or (self.client.attached > 1 and self._was_sent(record)):
                 return
-            inbox.put(captured)
+            if _process.is_speaking():
+                inbox.turn_away("recursion", captured.source)
+            else:
+                inbox.put(captured)
         except Exception:  # noqa: BLE001 - nothing may reach the application's log call
-            inbox.turn_away("invalid", f"{record.pathname}:{record.lineno}")
-            self.handleError(record)
+            self._fail(record)
 
     def flush(self, timeout: float | None = None) -> bool:  # type: ignore[override]
         """Wait until all events that came in so far are settled; see `OpenPanelClient.flush`.
@@ -147,9 +149,6 @@ class OpenPanelHandler(logging.Handler):
         """
         done = self.flush(timeout)
         super().close()
-        if self._attached:
-            self._attached = False
-            self.client.attached -= 1
         return done
 
     def stats(self) -> DeliveryStats:
@@ -160,12 +159,26 @@ class OpenPanelHandler(logging.Handler):
         return f"<OpenPanelHandler {logging.getLevelName(self.level)} {self.client!r}>"
 
     def _filtered(self, record: logging.LogRecord) -> bool | logging.LogRecord:
-        return self.filter(record)
+        try:
+            return self.filter(record)
+        except Exception:  # noqa: BLE001 - nothing may reach the application's log call
+            self._fail(record)
+            return False
+
+    def _fail(self, record: logging.LogRecord) -> None:
+        """Count an event that was lost to an exception, and show it as any handler does."""
+        if self._inbox is not None:
+            self._inbox.turn_away("invalid", f"{record.pathname}:{record.lineno}")
+        self.handleError(record)
 
     def _was_sent(self, record: logging.LogRecord) -> bool:
-        """Tell whether another handler of the same client had this very record, and note it."""
-        for known, client in _seen.last:
-            if known() is record and client is self.client:
+        """Tell whether another handler had this very event for the same client, and note it.
+
+        One record may hold two events, if the handlers look for them under different keys.
+        """
+        key = self._event_key if self._event_key in record.__dict__ else self._marker
+        for known, known_key, client in _seen.last:
+            if known() is record and known_key == key and client is self.client:
                 return True
-        _seen.last.append((weakref.ref(record), self.client))
+        _seen.last.append((weakref.ref(record), key, self.client))
         return False

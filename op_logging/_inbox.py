@@ -61,8 +61,10 @@ class Inbox:
             no two threads can see halves of a change.
         owner: Who is to live as long as the threads that deliver, so that the exit finds it.
         backlog: How many events wait behind the sender; kept by the engine.
-        turned_away: Reason, source, and whether it had been queued, of each event that was dropped
-            here: for the sender to count and to say.
+        generation: What events that come in now are marked with. Whoever begins to wait for what
+            is there raises it, under the engine's lock, and so tells it from what comes later.
+        turned_away: Reason and source of each event that was dropped here: for the sender to count
+            and to say.
     """
 
     def __init__(self, limit: int, *, drop_oldest: bool, start: Callable[[], None]) -> None:
@@ -77,7 +79,8 @@ class Inbox:
         self._queue: deque[Captured] = deque()
         self.doorbell: Doorbell | None = None
         self.backlog = 0
-        self.turned_away: deque[tuple[str, str, bool]] = deque()
+        self.generation = 0
+        self.turned_away: deque[tuple[str, str]] = deque()
 
     def __len__(self) -> int:
         """How many events wait to be taken."""
@@ -88,6 +91,7 @@ class Inbox:
         queue = self._queue
         if len(queue) + self.backlog >= self._limit and not self._make_room(captured):
             return False
+        captured.generation = self.generation
         queue.append(captured)
         self._call_sender()
         return True
@@ -99,7 +103,7 @@ class Inbox:
             reason: A short name for the statistics.
             source: Which line of code logged it, ``path:line``.
         """
-        self.turned_away.append((reason, source, False))
+        self.turned_away.append((reason, source))
         self._call_sender()
 
     def sleep(self, doorbell: Doorbell, seconds: float | None) -> None:
@@ -126,6 +130,20 @@ class Inbox:
             pass
         return events
 
+    def take_up_to(self, generation: int) -> list[Captured]:
+        """Take out the oldest events, up to the first that is of a later generation."""
+        events: list[Captured] = []
+        while self.holds(generation):
+            events += self.take(1)
+        return events
+
+    def holds(self, generation: int) -> bool:
+        """Tell whether the oldest waiting event is of this generation or an earlier one."""
+        try:
+            return self._queue[0].generation <= generation
+        except IndexError:
+            return False
+
     def oldest(self) -> float | None:
         """Return when the oldest waiting event was logged, in seconds since the epoch."""
         try:
@@ -139,7 +157,7 @@ class Inbox:
                 oldest = self._queue.popleft()
             except IndexError:  # the sender was quicker
                 return True
-            self.turned_away.append(("queue_full", oldest.source, True))
+            self.turned_away.append(("queue_full", oldest.source))
             return True
         self.turn_away("queue_full", captured.source)
         return False

@@ -132,20 +132,23 @@ class Lanes:
         """When the next call is due to be sent again; None where there is none."""
         return self._again[0][0] if self._again else None
 
-    def clear(self) -> list[RenderedCall]:
-        """Take out all calls that wait. Those that were taken still count as unanswered."""
-        calls = list(self)
-        for call in (*self._ready, *(call for _, _, call in self._again)):
-            if call.profile is not None:
-                self._lines[call.profile].unanswered -= 1
-        self._ready.clear()
-        self._again.clear()
-        self._behind = 0
-        for profile, line in list(self._lines.items()):
-            line.later.clear()
-            if not line.unanswered:
-                del self._lines[profile]
-        return calls
+    def withdraw(self, up_to: int) -> list[RenderedCall]:
+        """Take out the calls that wait, up to a generation.
+
+        Those that were taken still count as unanswered.
+        """
+        gone = [call for call in self if call.generation <= up_to]
+        for line in self._lines.values():
+            line.later = deque(call for call in line.later if call.generation > up_to)
+        self._behind = sum(len(line.later) for line in self._lines.values())
+        was_open = [call for call in self._ready if call.generation <= up_to]
+        was_open += [entry[2] for entry in self._again if entry[2].generation <= up_to]
+        self._ready = deque(call for call in self._ready if call.generation > up_to)
+        self._again = [entry for entry in self._again if entry[2].generation > up_to]
+        heapq.heapify(self._again)
+        for call in was_open:
+            self.answered(call)
+        return gone
 
     def _open(self, line: _Line, call: RenderedCall) -> None:
         line.unanswered += 1

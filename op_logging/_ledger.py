@@ -7,8 +7,11 @@ never got past the queue's door is entered once, as dropped.
 
 from __future__ import annotations
 
-import threading
+import contextlib
+import time
 from collections import Counter
+from collections.abc import Iterable
+from queue import Empty, SimpleQueue
 from types import MappingProxyType
 
 from ._stats import DeliveryStats
@@ -17,16 +20,32 @@ __all__ = ["Ledger", "Wait"]
 
 
 class Wait:
-    """Somebody waits until all events up to a position are settled.
+    """Somebody waits until all events up to a generation are settled.
+
+    No `threading.Event`: a signal handler that flushes, too, could deadlock in its ``set``.
 
     Attributes:
-        done: Set when they are.
+        up_to: That generation.
+        done: Whether they are.
     """
 
-    def __init__(self, up_to: int, unsettled: int) -> None:
+    def __init__(self, up_to: int) -> None:
         self.up_to = up_to
-        self.unsettled = unsettled
-        self.done = threading.Event()
+        self.done = False
+        self._bell: SimpleQueue[None] = SimpleQueue()
+
+    def end(self) -> None:
+        """Let go of who waits. May be called again."""
+        if not self.done:
+            self.done = True
+            self._bell.put(None)
+
+    def until(self, deadline: float) -> bool:
+        """Wait until then at most (monotonic clock); return whether it is done."""
+        if not self.done:
+            with contextlib.suppress(Empty):
+                self._bell.get(timeout=max(0.0, deadline - time.monotonic()))
+        return self.done
 
 
 class Ledger:
@@ -40,72 +59,59 @@ class Ledger:
         self.retried = 0
         self.reasons: Counter[str] = Counter()
         self.last_error: str | None = None
+        self.unsettled = 0
+        self.waits: tuple[Wait, ...] = ()
         self._turned_away = 0
-        self._waits: list[Wait] = []
-
-    @property
-    def unsettled(self) -> int:
-        """How many of the events that were taken are not settled yet."""
-        return self.taken + self._turned_away - self.delivered - self.rejected - self.dropped
+        self._open: dict[int, int] = {}
 
     @property
     def lost(self) -> int:
         """How many events were rejected or dropped."""
         return self.rejected + self.dropped
 
-    def take(self, events: int) -> int:
-        """Enter events that leave the queue; return the position of the first of them."""
-        first = self.taken + 1
-        self.taken += events
-        return first
+    def take(self, generations: Iterable[int]) -> None:
+        """Enter events that leave the queue, by their generations."""
+        for generation in generations:
+            self.taken += 1
+            self.unsettled += 1
+            self._open[generation] = self._open.get(generation, 0) + 1
 
-    def deliver(self, position: int) -> None:
+    def deliver(self, generation: int) -> None:
         """Enter a call that the server stored."""
         self.delivered += 1
-        self._settled(position)
+        self._settle(generation)
 
-    def reject(self, position: int, reason: str) -> None:
+    def reject(self, generation: int, reason: str) -> None:
         """Enter a call that the server refused for good."""
         self.rejected += 1
         self.reasons[reason] += 1
-        self._settled(position)
+        self._settle(generation)
 
-    def drop(self, position: int, reason: str) -> None:
+    def drop(self, generation: int, reason: str) -> None:
         """Enter an event that is given up."""
         self.dropped += 1
         self.reasons[reason] += 1
-        self._settled(position)
+        self._settle(generation)
 
-    def turn_away(self, reason: str, *, was_queued: bool) -> None:
-        """Enter an event that was dropped before the sender took it.
-
-        Args:
-            reason: Why.
-            was_queued: Whether it had been in the queue: then nobody needs to wait for it any more.
-        """
+    def turn_away(self, reason: str) -> None:
+        """Enter an event that was dropped before the sender took it."""
         self._turned_away += 1
         self.dropped += 1
         self.reasons[reason] += 1
-        if was_queued:
-            self._settled(0)
 
-    def wait_for(self, queued: int) -> Wait | None:
-        """Start to wait for all that is unsettled now, and for ``queued`` events before the door.
-
-        Returns:
-            What to wait on, to be handed to `forget` in the end; None where nothing is open.
-        """
-        unsettled = self.unsettled + queued
-        if not unsettled:
-            return None
-        wait = Wait(self.taken + queued, unsettled)
-        self._waits.append(wait)
+    def expect(self, up_to: int) -> Wait:
+        """Start to wait for all events up to a generation; `forget` must follow."""
+        wait = Wait(up_to)
+        self.waits = (*self.waits, wait)
         return wait
 
     def forget(self, wait: Wait) -> None:
         """Stop waiting."""
-        if wait in self._waits:
-            self._waits.remove(wait)
+        self.waits = tuple(other for other in self.waits if other is not wait)
+
+    def is_settled(self, up_to: int) -> bool:
+        """Tell whether no event that was taken, up to a generation, is unsettled."""
+        return all(generation > up_to for generation in self._open)
 
     def snapshot(self, queued: int, in_flight: int, oldest: float) -> DeliveryStats:
         """Return the statistics.
@@ -128,9 +134,10 @@ class Ledger:
             last_error=self.last_error,
         )
 
-    def _settled(self, position: int) -> None:
-        for wait in self._waits:
-            if position <= wait.up_to:
-                wait.unsettled -= 1
-                if wait.unsettled <= 0:
-                    wait.done.set()
+    def _settle(self, generation: int) -> None:
+        self.unsettled -= 1
+        left = self._open[generation] - 1
+        if left:
+            self._open[generation] = left
+        else:
+            del self._open[generation]

@@ -73,13 +73,16 @@ _LONGEST_MESSAGE = 200
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
-def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
+def read_answer(
+    status: int, headers: Mapping[str, str], body: bytes, secret: str | None = None
+) -> Outcome:
     """Tell what an HTTP answer to ``POST /track`` means.
 
     Args:
         status: The HTTP status.
         headers: The answer's headers; looked up by lower-case name.
         body: What was read of the body.
+        secret: What must not stand in the outcome's message.
 
     Returns:
         The outcome. The server answers refused credentials and refused calls both with 401 and
@@ -88,9 +91,9 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Outcome
     """
     if 200 <= status < 300:
         return _read_success(status, body)
-    message = _message(body)
+    message = _message(body, secret)
     if 300 <= status < 400:
-        where = clean_message(headers.get("location", ""))
+        where = clean_message(headers.get("location", ""), secret)
         return Outcome(Verdict.PAUSED, "redirect", f"redirect to {where or 'nowhere'}", status)
     if status == 401 and not message.lower().removeprefix("ingestion: ").startswith(_CALL_REFUSALS):
         return Outcome(Verdict.PAUSED, "credentials", message, status)
@@ -107,8 +110,13 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Outcome
     return Outcome(Verdict.REJECTED, _REASONS.get(status, f"http_{status}"), message, status)
 
 
-def clean_message(text: str) -> str:
-    """Make somebody else's text fit for a log line: one line, no control characters, not long."""
+def clean_message(text: str, secret: str | None = None) -> str:
+    """Make somebody else's text fit for a log line: one line, no control characters, not long.
+
+    The secret is taken out before the text is cut, so that no part of it remains.
+    """
+    if secret:
+        text = text.replace(secret, "<client secret>")
     text = _CONTROL.sub(" ", text).strip()
     return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…"
 
@@ -126,14 +134,14 @@ def _parse(body: bytes) -> object:
         return None
 
 
-def _message(body: bytes) -> str:
+def _message(body: bytes, secret: str | None) -> str:
     """Return the words of an error body: JSON with ``message`` or ``error``, or plain text."""
     answer = _parse(body)
     if isinstance(answer, dict):
         words = answer.get("message") or answer.get("error")
-        return clean_message(words) if isinstance(words, str) else ""
-    text = body[: 4 * _LONGEST_MESSAGE].decode("utf-8", "replace")
-    return "" if text.lstrip().startswith("<") else clean_message(text)
+        return clean_message(words, secret) if isinstance(words, str) else ""
+    text = body.decode("utf-8", "replace")
+    return "" if text.lstrip().startswith("<") else clean_message(text, secret)
 
 
 def _wait_asked_for(headers: Mapping[str, str]) -> float | None:

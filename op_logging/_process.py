@@ -1,4 +1,4 @@
-"""What there is once per process: the mark on our threads, the exit hook, the fork hook.
+"""What there is once per process: the marks on threads, the exit hook, the fork hook.
 
 The hooks hold clients weakly. In a forked child nothing that was inherited is acquired:
 each client replaces its locks and forgets what the parent will send.
@@ -13,16 +13,21 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 __all__ = [
     "NO_THREADS_AT_EXIT",
+    "deadline_after",
     "deadline_of_exit",
     "enroll",
+    "is_speaking",
     "logging_is_locked",
     "mark_delivery_thread",
     "members",
     "on_delivery_thread",
+    "speaking",
     "watch_exit",
 ]
 
@@ -46,6 +51,9 @@ class Member(Protocol):
     def after_fork(self) -> None:
         """Become as good as new in a forked child."""
 
+
+_LONGEST_WAIT = 4_000_000.0
+"""Seconds. What is longer overflows in some wait of some system."""
 
 _members: list[weakref.ref[Member]] = []
 _thread = threading.local()
@@ -75,6 +83,35 @@ def on_delivery_thread() -> bool:
     return getattr(_thread, "delivers", False)
 
 
+@contextmanager
+def speaking() -> Iterator[None]:
+    """Mark the current thread as running somebody else's code on the package's behalf.
+
+    What is logged there, by a handler that shows a diagnosis, say, must not become an event:
+    it might be the cause of the next one, for ever.
+    """
+    depth = getattr(_thread, "speaking", 0)
+    _thread.speaking = depth + 1
+    try:
+        yield
+    finally:
+        _thread.speaking = depth
+
+
+def is_speaking() -> bool:
+    """Tell whether the current thread is inside of `speaking`."""
+    return getattr(_thread, "speaking", 0) > 0
+
+
+def deadline_after(seconds: float) -> float:
+    """Return the moment (monotonic clock) that a wait of so many seconds ends at.
+
+    Any number is allowed: one below 0, or none at all, ends at once; infinity is bounded by
+    what the system can wait for.
+    """
+    return time.monotonic() + min(max(0.0, seconds), _LONGEST_WAIT)
+
+
 def logging_is_locked() -> bool:
     """Tell whether this thread holds the logging module's lock, as ``dictConfig`` does.
 
@@ -93,17 +130,17 @@ def deadline_of_exit(shutdown_timeout: float) -> float | None:
 
 
 def watch_exit() -> None:
-    """Make sure that this process delivers what waits when it ends. Cheap when called again."""
+    """Make sure that a child of multiprocessing delivers what waits when it ends. Cheap to repeat.
+
+    Such a child runs no exit hooks before Python 3.13, but finalizers. They have to
+    be registered in the child itself, at its first event: multiprocessing wipes what is registered
+    in a fork hook.
+    """
     global _watched_by  # noqa: PLW0603 - there is one exit per process
     pid = os.getpid()
     if _watched_by == pid:
         return
-    inherited = _watched_by is not None
     _watched_by = pid
-    if not inherited:
-        atexit.register(_at_exit)
-    # A child of multiprocessing runs no exit hooks before Python 3.13, but finalizers. They have to
-    # be registered in the child itself: what is registered in a fork hook is wiped.
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None and multiprocessing.parent_process() is not None:
         from multiprocessing.util import Finalize  # noqa: PLC0415 - only where it is in use
@@ -130,5 +167,8 @@ def _after_fork() -> None:
         member.after_fork()
 
 
+# Hooks run in the reverse order of their registration. Registered when the package is imported,
+# this one runs after all hooks of the application that came later, and delivers what they log.
+atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -216,7 +216,9 @@ def _add_headers(built: Built, fields: Mapping[str, object]) -> None:
         if value is None or value == "":
             continue
         text = header_text(value)
-        if text is None:
+        if text is None and isinstance(value, str):
+            built.notes.append(f"{name} has nothing that a header may hold: left out")
+        elif text is None:
             built.notes.append(f"{name} must be a text, not {_kind(value)}: left out")
         else:
             built.headers[header] = text

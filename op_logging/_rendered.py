@@ -41,7 +41,7 @@ class RenderedCall:
         created: When it was logged, in seconds since the epoch.
         source: Which line of code logged it, ``path:line``.
         notes: What was left out of it and why, to be said.
-        position: The how-manieth event of this client it is.
+        generation: Which wait it came before; see ``_inbox``.
         attempts: How many times it was sent.
         server_errors: How many of them were answered with a 5xx.
         delivered_before: How many calls of the client had been delivered at its first 5xx.
@@ -60,7 +60,7 @@ class RenderedCall:
     created: float
     source: str
     notes: tuple[str, ...] = ()
-    position: int = 0
+    generation: int = 0
     attempts: int = 0
     server_errors: int = 0
     delivered_before: int = 0
@@ -69,7 +69,13 @@ class RenderedCall:
 
 
 class Captured(Protocol):
-    """What the caller hands over: frozen, to be rendered later in the sender's thread."""
+    """What the caller hands over: frozen, to be rendered later in the sender's thread.
+
+    Attributes:
+        generation: Set by the inbox.
+    """
+
+    generation: int
 
     @property
     def created(self) -> float:

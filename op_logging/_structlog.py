@@ -24,6 +24,7 @@ from ._capture import (
 )
 from ._client import OpenPanelClient
 from ._config import ConfigurationError, OpenPanelConfig, import_dotted
+from ._diagnostics import LOGGER
 from ._encoding import freeze
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class OpenPanelProcessor:
 
     def __call__(self, logger: object, method_name: str, event_dict: Entry) -> Entry:  # noqa: ARG002
         """Hand the entry over if it is an event, and pass it on."""
-        if self._track is None and self._marker not in event_dict:
+        if self._marker not in event_dict and (self._track is None or _is_our_own(event_dict)):
             return event_dict
         try:
             event = self._event_of(event_dict)
@@ -134,14 +135,22 @@ class OpenPanelProcessor:
 
     def _hand_over(self, event: object, entry: Entry) -> None:
         inbox = self._inbox
-        if inbox is None or _process.on_delivery_thread():
+        if inbox is None:
+            return
+        pathname, lineno = caller()
+        if _process.is_speaking():
+            inbox.turn_away("recursion", f"{pathname}:{lineno}")
             return
         fields: dict[str, object] = {}
         freeze_fields(entry, self._left_out, fields)
-        pathname, lineno = caller()
         inbox.put(
             CapturedEvent(freeze_event(event), fields, self._common, time.time(), pathname, lineno)
         )
+
+
+def _is_our_own(entry: Entry) -> bool:
+    """Tell whether this package's own record came by, through ``foreign_pre_chain``."""
+    return getattr(entry.get("_record"), "name", None) == LOGGER.name
 
 
 def _chooser(track: str | Iterable[str] | Track) -> Track | None:

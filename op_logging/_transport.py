@@ -92,7 +92,8 @@ class Connection:
         transport = self._transport
         connect, read = transport.timeout
         request = self._request.copy()
-        request.body = body
+        sending = _Body(body)
+        request.body = sending  # type: ignore[assignment]  # urllib3 takes what can be read
         request.headers.update(headers)
         request.headers["Content-Length"] = str(len(body))
         try:
@@ -104,30 +105,38 @@ class Connection:
                 proxies=transport.proxies,
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, it is an outcome
-            return self._without_secret(_read_failure(error))
-        return self._without_secret(_read_response(response))
+            return _read_failure(error, sending.began, transport.secret)
+        return _read_response(response, transport.secret)
 
     def close(self) -> None:
         """Close the connection. It may be used again: it then connects anew."""
         with contextlib.suppress(Exception):
             self._adapter.close()
 
-    def _without_secret(self, outcome: Outcome) -> Outcome:
-        secret = self._transport.secret
-        if not secret or secret not in outcome.message:
-            return outcome
-        message = outcome.message.replace(secret, "<client secret>")
-        return Outcome(
-            outcome.verdict, outcome.reason, message, outcome.status, outcome.retry_after
-        )
+
+class _Body:
+    """A request's body that knows whether any of it was sent.
+
+    urllib3 reads it after it has connected, shaken hands and sent the headers. Before that no
+    server can have processed the call.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        self.began = False
+        self._body = body
+
+    def read(self, _size: int) -> bytes:
+        self.began = True
+        body, self._body = self._body, b""
+        return body
 
 
-def _read_response(response: requests.Response) -> Outcome:
+def _read_response(response: requests.Response, secret: str | None) -> Outcome:
     body = b""
     with contextlib.suppress(Exception):  # the status alone has to do then
         body = response.raw.read(_LONGEST_ANSWER, decode_content=False)
     headers = {name.lower(): value for name, value in response.headers.items()}
-    outcome = read_answer(response.status_code, headers, body)
+    outcome = read_answer(response.status_code, headers, body, secret)
     complete = len(body) < _LONGEST_ANSWER
     if not complete or headers.get("connection", "").lower() == "close":
         with contextlib.suppress(Exception):
@@ -137,25 +146,18 @@ def _read_response(response: requests.Response) -> Outcome:
     return outcome
 
 
-def _read_failure(error: Exception) -> Outcome:
+def _read_failure(error: Exception, was_sent: bool, secret: str | None) -> Outcome:
     """Tell a failure before anything was sent from one after which nothing is known."""
     chain = list(_causes(error))
     root = chain[-1]
-    message = clean_message(f"{type(root).__name__}: {root}" if str(root) else type(root).__name__)
-    if any(isinstance(cause, _NEVER_SENT) for cause in chain):
+    words = f"{type(root).__name__}: {root}" if str(root) else type(root).__name__
+    message = clean_message(words, secret)
+    if not was_sent:
         reason = "tls" if isinstance(root, ssl.SSLError) else "connect"
         return Outcome(Verdict.NOT_PROCESSED, reason, message)
     if any(isinstance(cause, urllib3.exceptions.ReadTimeoutError) for cause in chain):
         return Outcome(Verdict.AMBIGUOUS, "timeout", "no answer in time")
     return Outcome(Verdict.AMBIGUOUS, "connection_lost", message)
-
-
-_NEVER_SENT = (
-    urllib3.exceptions.NewConnectionError,
-    urllib3.exceptions.ConnectTimeoutError,
-    urllib3.exceptions.ProxyError,
-    ssl.SSLCertVerificationError,
-)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from op_logging import OpenPanelConfig
 from op_logging._delivery import Delivery
-from op_logging._diagnostics import Message
 from op_logging._outcomes import Outcome, Verdict
 from op_logging._pace import PaceState
 from op_logging._rendered import RenderedCall
@@ -33,6 +30,7 @@ class Desk:
     def __init__(self, **options: Any) -> None:
         self.delivery = Delivery(OpenPanelConfig(client_id="x", **options))
         self.now = 1000.0
+        self.generation = 0
 
     def add(self, label: str, profile: str | None = "u1", **options: bool) -> RenderedCall:
         """Put a call in line."""
@@ -48,8 +46,9 @@ class Desk:
             created=time.time(),
             source="app.py:1",
         )
-        call.position = self.delivery.ledger.take(1)
-        self.delivery.lanes.add(call)
+        call.generation = self.generation
+        self.delivery.ledger.take([self.generation])
+        self.delivery.line_up(call)
         return call
 
     def take(self) -> RenderedCall | None:
@@ -62,9 +61,9 @@ class Desk:
     def settle(self, call: RenderedCall, outcome: Outcome) -> list[str]:
         """Settle a call half a second later; return what is to be said."""
         self.now += 0.5
-        messages: Sequence[Message] = self.delivery.settle(call, outcome, self.now)
+        self.delivery.settle(call, outcome, self.now)
         self.check()
-        return [message.text for message in messages]
+        return [message.text for message in self.delivery.messages()]
 
     def check(self) -> None:
         """Check that the books are in order."""
@@ -206,23 +205,34 @@ def test_any_answers_keep_the_promises(
     assert reasons <= {"bad_request", "unconfirmed", "unknown_profile", "server_error"}
 
 
-@pytest.mark.parametrize("queued", [0, 3])
-def test_waiting_ends_when_all_that_came_before_is_settled(queued: int) -> None:
-    """What comes later does not count, and what is dropped at the door does not hold it up."""
+def test_waiting_ends_when_all_that_came_before_is_settled() -> None:
+    """What comes later does not count, nor what is dropped at the door."""
     desk = Desk()
     ledger = desk.delivery.ledger
     desk.add("before")
-    wait = ledger.wait_for(queued)
-    assert wait is not None
-    for _ in range(queued):
-        ledger.turn_away("queue_full", was_queued=True)
-    ledger.turn_away("queue_full", was_queued=False)
-    assert not wait.done.is_set()
+    desk.generation = 1
     desk.add("after")
-    call = desk.take()
-    assert call is not None
-    assert call.label == "before"
-    desk.settle(call, DELIVERED)
-    assert wait.done.is_set()
-    ledger.forget(wait)
-    ledger.forget(wait)
+    ledger.turn_away("queue_full")
+    assert not ledger.is_settled(0)
+    for settled in ([True, False], [True, True]):
+        call = desk.take()
+        assert call is not None
+        desk.settle(call, DELIVERED)
+        assert [ledger.is_settled(0), ledger.is_settled(1)] == settled
+
+
+def test_what_is_out_when_the_client_is_closed_is_not_sent_again() -> None:
+    """It is dropped and said; what came later goes on."""
+    desk = Desk()
+    desk.add("out")
+    out = desk.take()
+    assert out is not None
+    desk.delivery.close([], 0)
+    desk.generation = 1
+    desk.add("later")
+    said = desk.settle(out, BUSY)
+    assert dict(desk.delivery.ledger.reasons) == {"closed": 1}
+    assert "closed before out" in said[-1]
+    later = desk.take()
+    assert later is not None
+    assert later.label == "later"

@@ -78,6 +78,32 @@ def test_one_record_through_two_handlers_is_sent_once(server: ScriptedServer) ->
     assert len(server.requests) == 5
 
 
+def test_a_closed_handler_that_stays_attached_sends_nothing_twice(server: ScriptedServer) -> None:
+    """After a dictConfig the old handler of a logger that it does not name is still there."""
+    with client_of(server.url) as client, logger_of(client) as logger:
+        old = installed(logger)
+        old.close()
+        new = OpenPanelHandler(client=client)
+        logger.addHandler(new)
+        logger.info("Paid", extra={"event": "order_paid"})
+        assert client.flush(5)
+        logger.removeHandler(new)
+    assert server.names == ["order_paid"]
+
+
+def test_one_record_with_an_event_for_each_of_two_handlers_is_two_events(
+    server: ScriptedServer,
+) -> None:
+    """They look under different keys."""
+    with client_of(server.url) as client, logger_of(client) as logger:
+        other = OpenPanelHandler(client=client, event_key="analytics")
+        logger.addHandler(other)
+        logger.info("Paid", extra={"event": "paid", "analytics": "order_paid"})
+        assert client.flush(5)
+        logger.removeHandler(other)
+    assert sorted(server.names) == ["order_paid", "paid"]
+
+
 def test_handlers_share_a_client_if_their_options_are_the_same() -> None:
     """Properties and keys are the handler's own; credentials and delivery are the client's."""
     options: dict[str, Any] = {"client_id": CLIENT_ID, "api_url": "http://127.0.0.1:9"}
@@ -134,6 +160,74 @@ def test_a_formatter_that_fails_costs_its_event_only(
         assert client.flush(5)
         assert (client.stats().delivered, dict(client.stats().reasons)) == (1, {"invalid": 1})
     assert "RuntimeError: no" in capsys.readouterr().err
+
+
+def test_a_filter_that_fails_costs_its_event_only(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is counted and shown; nothing reaches the log call, nor the handlers that come next."""
+
+    def broken(_record: logging.LogRecord) -> bool:
+        raise RuntimeError("no")
+
+    with shop(server.url) as (logger, client):
+        installed(logger).addFilter(broken)
+        console = logging.StreamHandler(io.StringIO())
+        logger.addHandler(console)
+        logger.info("Paid", extra={"event": "order_paid"})
+        installed(logger).removeFilter(broken)
+        logger.removeHandler(console)
+        assert client.flush(5)
+        assert dict(client.stats().reasons) == {"invalid": 1}
+    assert console.stream.getvalue() == "Paid\n"
+    assert "RuntimeError: no" in capsys.readouterr().err
+
+
+class Hostile:
+    """A lazy object that fails as soon as somebody looks at it."""
+
+    @property  # type: ignore[misc]  # as lazy objects do
+    def __class__(self) -> type:
+        raise RuntimeError("not now")
+
+
+def test_an_object_that_nobody_may_look_at_costs_itself_only(server: ScriptedServer) -> None:
+    """As an event, as an id, in a list of ids that goes round in a circle."""
+    circle: list[Any] = ["g1"]
+    circle.append(circle)
+    with shop(server.url) as (logger, client):
+        lines = logging.StreamHandler(io.StringIO())
+        lines.addFilter(EventFilter())
+        logger.addHandler(lines)
+        logger.info("None", extra={"event": Hostile()})
+        logger.info("Id", extra={"event": "id", "profile_id": Hostile()})
+        logger.info("Groups", extra={"event": "groups", "groups": circle})
+        logger.removeHandler(lines)
+        assert client.flush(5)
+        payloads = {request.name: request.call["payload"] for request in server.requests}
+    assert set(payloads) == {"id", "groups"}
+    assert "profileId" not in payloads["id"]
+    assert payloads["groups"]["groups"] == ["g1"]
+
+
+class Unreadable(dict[str, Any]):
+    """A mapping whose items nobody can have."""
+
+    def items(self) -> Any:
+        """Fail."""
+        raise RuntimeError("no")
+
+
+def test_a_raw_call_that_cannot_be_read_is_invalid(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not taken for a call of some odd name."""
+    with shop(server.url) as (logger, client):
+        logger.info("Raw", extra={"event": Unreadable(type="track", payload={"name": "x"})})
+        assert client.flush(5)
+        assert dict(client.stats().reasons) == {"invalid": 1}
+    assert server.names == []
+    assert "cannot be read" in capsys.readouterr().err
 
 
 def test_filters_decide_and_may_replace_the_record(server: ScriptedServer) -> None:

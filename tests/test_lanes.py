@@ -158,7 +158,7 @@ def test_nothing_is_kept_of_profiles_that_are_done() -> None:
     assert lanes._lines == {}
 
 
-def test_clear_hands_out_everything_that_waits() -> None:
+def test_withdrawing_takes_out_everything_that_waits() -> None:
     """Ready, behind a barrier, or to be sent again."""
     lanes = Lanes()
     lanes.add(call("ready", profile=None))
@@ -167,18 +167,35 @@ def test_clear_hands_out_everything_that_waits() -> None:
     again = lanes.take()
     assert again is not None
     lanes.again(again, due=1.0)
-    assert {each.label for each in lanes.clear()} == {"ready", "identify", "behind"}
+    assert {each.label for each in lanes.withdraw(0)} == {"ready", "identify", "behind"}
     assert (lanes.waiting, lanes.ready, lanes.next_due) == (0, 0, None)
+    assert lanes._lines == {}
 
 
-def test_what_is_out_while_all_is_cleared_is_still_waited_for() -> None:
+def test_withdrawing_leaves_what_came_later_in_its_order() -> None:
+    """It is the next life's; what was taken out holds up nobody."""
+    lanes = Lanes()
+    lanes.add(call("identify", barrier=True))
+    lanes.add(call("old"))
+    for label in ("new", "group"):
+        later = call(label, barrier=label == "group")
+        later.generation = 1
+        lanes.add(later)
+    assert labels(lanes.withdraw(0)) == ["identify", "old"]
+    (new,) = take_all(lanes)
+    assert new.label == "new"
+    lanes.answered(new)
+    assert labels(take_all(lanes)) == ["group"]
+
+
+def test_what_is_out_while_all_is_withdrawn_is_still_waited_for() -> None:
     """A client that is closed and opened again keeps the order."""
     lanes = Lanes()
     lanes.add(call("out", barrier=True))
     out = lanes.take()
     assert out is not None
     lanes.add(call("behind"))
-    assert labels(lanes.clear()) == ["behind"]
+    assert labels(lanes.withdraw(0)) == ["behind"]
     lanes.add(call("later"))
     assert take_all(lanes) == []
     lanes.answered(out)

@@ -13,14 +13,16 @@ from support.scripted_server import OK, Request, ScriptedServer, http
 from support.waiting import wait_until
 
 
-def test_an_old_event_expires() -> None:
-    """What could not be delivered within ``max_age`` is dropped and counted."""
+def test_an_old_event_expires(caplog: pytest.LogCaptureFixture) -> None:
+    """What could not be delivered within ``max_age`` is dropped, counted and said."""
     with ScriptedServer(lambda _request: http(503, "")) as server:
         with client_of(server.url, max_age=0.2) as client:
             client.submit(Track("event"))
             assert client.flush(10)
             assert dict(client.stats().reasons) == {"expired": 1}
         assert server.requests
+    assert "track event" in caplog.text
+    assert "not delivered within max_age" in caplog.text
 
 
 @pytest.mark.parametrize(("overflow", "survivors"), [("drop_newest", "0"), ("drop_oldest", "29")])
@@ -88,8 +90,10 @@ def test_a_closed_client_opens_again_for_the_next_event() -> None:
         assert client.stats().delivered == 2
 
 
-def test_close_drops_what_is_not_out_in_time_and_counts_it() -> None:
-    """The statistics still add up."""
+def test_close_drops_what_is_not_out_in_time_and_counts_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It says so, and the statistics still add up."""
     with ScriptedServer(lambda _request: http(503, "")) as server:
         with client_of(server.url) as client:
             for number in range(10):
@@ -97,6 +101,7 @@ def test_close_drops_what_is_not_out_in_time_and_counts_it() -> None:
             assert client.close(0.3) is False
             wait_until(lambda: client.stats().dropped == 10)
             assert dict(client.stats().reasons) == {"closed": 10}
+    assert "the client was closed before" in caplog.text
 
 
 def test_flush_waits_for_what_came_before_it_only() -> None:

@@ -124,6 +124,24 @@ def test_the_exit_finds_a_client_that_nobody_refers_to_any_more(
     assert server.names == ["local"]
 
 
+def test_an_exit_hook_that_was_registered_before_the_first_event_may_log_events(
+    tmp_path: Path, server: ScriptedServer
+) -> None:
+    """Through the processor, too, which `logging.shutdown` does not know."""
+    code = """
+    import atexit, structlog
+    from op_logging import OpenPanelProcessor
+    structlog.configure(
+        processors=[OpenPanelProcessor(), lambda *_: "rendered"],
+        logger_factory=structlog.ReturnLoggerFactory(),
+    )
+    atexit.register(lambda: structlog.get_logger().info("x", _event="from a hook"))
+    structlog.get_logger().info("x", _event="before")
+    """
+    assert run(tmp_path, server.url, code)[0] == 0
+    assert sorted(server.names) == ["before", "from a hook"]
+
+
 def test_many_events_from_an_exit_hook(tmp_path: Path, server: ScriptedServer) -> None:
     """After events that came before it, and with the sender asleep."""
     code = """

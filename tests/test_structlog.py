@@ -165,6 +165,26 @@ def test_a_callable_that_raises_costs_nothing_but_the_event(
     assert f"{__file__}:" in caplog.text
 
 
+def test_the_packages_own_records_are_no_events(
+    server: ScriptedServer, client: OpenPanelClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where every record of the program passes a processor that takes all."""
+    server.script = lambda _request: http(400, {"message": "no"})
+    console = logging.StreamHandler()
+    console.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.processors.JSONRenderer()],
+            foreign_pre_chain=[OpenPanelProcessor(client=client, track="all")],
+        )
+    )
+    root = logging.getLogger()
+    root.addHandler(console)
+    root.warning("foreign")
+    assert [payload["name"] for payload in sent(server, client)] == ["foreign"]
+    assert client.stats().accepted == 1
+    assert "refused track foreign" in capsys.readouterr().err
+
+
 def test_in_front_of_processor_formatter(
     server: ScriptedServer, client: OpenPanelClient, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,36 @@ def test_tls_fails_closed(
         assert server.requests == []
     assert (outcome.verdict, outcome.reason) == (Verdict.NOT_PROCESSED, "tls")
     assert "certificate verify failed" in outcome.message
+
+
+def test_a_handshake_that_fails_was_never_sent() -> None:
+    """Also where it is no certificate's fault: the server speaks no TLS, or hangs up."""
+    answers = [b"this is no TLS\r\n\r\n", b""]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for answer in answers:
+                connection, _ = listener.accept()
+                connection.recv(4096)
+                connection.sendall(answer)
+                connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        outcomes = [transport(url).connect().post(b"{}", {}) for _ in answers]
+        thread.join(5)
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.NOT_PROCESSED] * 2
+
+
+def test_a_secret_in_a_long_message_is_taken_out_before_it_is_cut(server: ScriptedServer) -> None:
+    """No part of it remains."""
+    server.script = lambda _request: http(400, {"message": "x" * 190 + SECRET})
+    connection = transport(server.url).connect()
+    outcome = connection.post(b'{"type":"x","payload":{}}', {})
+    connection.close()
+    assert SECRET[:5] not in outcome.message
+    assert outcome.message.endswith("…")
 
 
 def test_the_request_is_told_apart_by_nothing_but_its_own_headers(
