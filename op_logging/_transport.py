@@ -1,9 +1,8 @@
 """One POST in, one outcome out. Never raises, never follows a redirect, never retries.
 
-Built on ``requests``: its adapters keep one connection per lane alive; its rules for proxies
-and certificate bundles in the environment are asked once, not for every request. Redirects
-are never followed, since ``requests`` would carry the credentials, which are custom headers,
-over to any host.
+Built on ``requests``: its rules for URLs, proxies and certificate bundles in the environment are
+asked once, not for every request. Redirects are never followed: the credentials are custom
+headers, which would be carried over to any host.
 """
 
 from __future__ import annotations
@@ -12,13 +11,19 @@ import contextlib
 import math
 import ssl
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
 
 import requests
 import requests.adapters
-import requests.exceptions
-import urllib3.exceptions
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
+from urllib3.exceptions import ReadTimeoutError
+from urllib3.util.ssl_ import create_urllib3_context
 
+from ._answer import LONGEST_ANSWER
 from ._config import OpenPanelConfig
+from ._direct import DirectConnection, Target, UnsentError
 from ._outcomes import Outcome, Verdict, clean_message, read_answer
 from ._version import __version__
 
@@ -28,19 +33,20 @@ SDK_NAME = "op-logging"
 USER_AGENT = f"{SDK_NAME}/{__version__}"
 """The server takes ``name/1.2.3`` for another server. It must never name an operating system or a
 browser, which would make every event a visitor's."""
-_LONGEST_ANSWER = 64 * 1024
-"""Bytes of an answer that are read at most; the connection is closed after a longer one."""
 
 
 class Transport:
     """What all connections of a client have in common. Resolved once, then only read.
+
+    ``requests`` says where to go: its rules for URLs, for proxies, and for certificate bundles in
+    the environment. Without a proxy the way there is `DirectConnection`; through one it is
+    ``requests``' own adapter.
 
     Args:
         config: Where to send, with which credentials and time-outs.
     """
 
     def __init__(self, config: OpenPanelConfig) -> None:
-        self.url = config.track_url
         self.timeout = config.timeout
         self.secret = config.client_secret
         self.headers = {
@@ -54,29 +60,46 @@ class Transport:
         if config.client_secret:
             self.headers["openpanel-client-secret"] = config.client_secret
         with requests.Session() as session:
-            settings = session.merge_environment_settings(self.url, {}, None, None, None)
+            settings = session.merge_environment_settings(config.track_url, {}, None, None, None)
         self.proxies: Mapping[str, str] = settings["proxies"]
         self.verify: bool | str = settings["verify"] or False
+        request = requests.Request("POST", config.track_url, headers=self.headers, data=b"")
+        self.request = request.prepare()
+        self.target = None if select_proxy(config.track_url, self.proxies) else self._target()
 
     def connect(self) -> Connection:
         """Return a connection of its own for one thread; it connects when it is first used."""
-        return Connection(self)
+        if self.target is None:
+            return _AdaptersConnection(self)
+        return _DirectConnection(self.target, self.secret)
 
-
-class Connection:
-    """One kept-alive connection. Not thread-safe: each lane has its own.
-
-    Args:
-        transport: The settings, shared with the other connections of the client.
-    """
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self._adapter = requests.adapters.HTTPAdapter(
-            pool_connections=1, pool_maxsize=1, max_retries=0
+    def _target(self) -> Target:
+        url = urlsplit(self.request.url or "")
+        is_tls = url.scheme == "https"
+        return Target(
+            host=url.hostname or "",
+            port=url.port or (443 if is_tls else 80),
+            path=self.request.path_url,
+            headers=self.headers,
+            context=self._tls() if is_tls else None,
+            timeout=self.timeout,
         )
-        request = requests.Request("POST", transport.url, headers=transport.headers, data=b"")
-        self._request = request.prepare()
+
+    def _tls(self) -> ssl.SSLContext:
+        """Return a context that verifies as ``requests`` does, which leaves it to urllib3."""
+        context = create_urllib3_context()
+        bundle = DEFAULT_CA_BUNDLE_PATH if self.verify is True else str(self.verify)
+        is_folder = Path(bundle).is_dir()
+        context.load_verify_locations(
+            cafile=None if is_folder else bundle, capath=bundle if is_folder else None
+        )
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.check_hostname = True
+        return context
+
+
+class Connection(Protocol):
+    """One kept-alive connection. Not thread-safe: each lane has its own."""
 
     def post(self, body: bytes, headers: Mapping[str, str], longest: float = math.inf) -> Outcome:
         """Send one call and read its answer.
@@ -89,9 +112,49 @@ class Connection:
         Returns:
             The outcome; a failure of the network is one, too.
         """
+
+    def close(self) -> None:
+        """Close the connection. It may be used again: it then connects anew."""
+
+
+class _DirectConnection:
+    """Straight to the server."""
+
+    def __init__(self, target: Target, secret: str | None) -> None:
+        self._connection = DirectConnection(target)
+        self._secret = secret
+
+    def post(self, body: bytes, headers: Mapping[str, str], longest: float = math.inf) -> Outcome:
+        try:
+            answer = self._connection.post(body, headers, longest)
+        except UnsentError as error:
+            return _read_failure(error.__cause__ or error, False, self._secret)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is an outcome
+            return _read_failure(error, True, self._secret)
+        if answer.status == 200:
+            return _DELIVERED
+        return read_answer(answer.status, answer.headers, answer.body, self._secret)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+_DELIVERED = Outcome(Verdict.DELIVERED, status=200)
+
+
+class _AdaptersConnection:
+    """Through a proxy, by the adapter of ``requests``."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._adapter = requests.adapters.HTTPAdapter(
+            pool_connections=1, pool_maxsize=1, max_retries=0
+        )
+
+    def post(self, body: bytes, headers: Mapping[str, str], longest: float = math.inf) -> Outcome:
         transport = self._transport
         connect, read = transport.timeout
-        request = self._request.copy()
+        request = transport.request.copy()
         sending = _Body(body)
         request.body = sending  # type: ignore[assignment]  # urllib3 takes what can be read
         request.headers.update(headers)
@@ -109,7 +172,6 @@ class Connection:
         return _read_response(response, transport.secret)
 
     def close(self) -> None:
-        """Close the connection. It may be used again: it then connects anew."""
         with contextlib.suppress(Exception):
             self._adapter.close()
 
@@ -134,10 +196,10 @@ class _Body:
 def _read_response(response: requests.Response, secret: str | None) -> Outcome:
     body = b""
     with contextlib.suppress(Exception):  # the status alone has to do then
-        body = response.raw.read(_LONGEST_ANSWER, decode_content=False)
+        body = response.raw.read(LONGEST_ANSWER, decode_content=False)
     headers = {name.lower(): value for name, value in response.headers.items()}
     outcome = read_answer(response.status_code, headers, body, secret)
-    complete = len(body) < _LONGEST_ANSWER
+    complete = len(body) < LONGEST_ANSWER
     if not complete or headers.get("connection", "").lower() == "close":
         with contextlib.suppress(Exception):
             response.raw.close()
@@ -146,7 +208,7 @@ def _read_response(response: requests.Response, secret: str | None) -> Outcome:
     return outcome
 
 
-def _read_failure(error: Exception, was_sent: bool, secret: str | None) -> Outcome:
+def _read_failure(error: BaseException, was_sent: bool, secret: str | None) -> Outcome:
     """Tell a failure before anything was sent from one after which nothing is known."""
     chain = list(_causes(error))
     root = chain[-1]
@@ -155,7 +217,7 @@ def _read_failure(error: Exception, was_sent: bool, secret: str | None) -> Outco
     if not was_sent:
         reason = "tls" if isinstance(root, ssl.SSLError) else "connect"
         return Outcome(Verdict.NOT_PROCESSED, reason, message)
-    if any(isinstance(cause, urllib3.exceptions.ReadTimeoutError) for cause in chain):
+    if any(isinstance(cause, (TimeoutError, ReadTimeoutError)) for cause in chain):
         return Outcome(Verdict.AMBIGUOUS, "timeout", "no answer in time")
     return Outcome(Verdict.AMBIGUOUS, "connection_lost", message)
 

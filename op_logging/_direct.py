@@ -1,0 +1,208 @@
+"""A lean kept-alive connection straight to the server: one write, one read, one answer.
+
+Where nothing stands between (no proxy), this is what a call is sent over: a blocking socket, the
+request's bytes built once, and ``http.client`` only for answers that are not plain. TLS is the
+standard library's, with the context that urllib3 makes for ``requests``.
+
+What decides whether a call may be sent again is seen here, on the socket: a request that was not
+written to its last byte cannot have been processed; nor can one on a connection whose end was
+seen before the first. Not thread-safe: each lane has its own connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+import struct
+import sys
+import time
+from collections.abc import Iterable, Mapping
+
+from urllib3.util.wait import wait_for_read
+
+from ._answer import Answer, read_answer
+
+__all__ = ["DirectConnection", "Target", "UnsentError"]
+
+_FRESH = 0.01
+"""Seconds after an answer in which a connection is used again without a look whether it ended."""
+_CHUNK = 64 * 1024
+
+
+class UnsentError(Exception):
+    """The request did not leave: it was surely not processed. The cause says why."""
+
+
+class Target:
+    """Where a client's requests go. Only read, so safe to share between threads.
+
+    Args:
+        host: The host's name or address.
+        port: Its port.
+        path: The path of the request.
+        headers: The headers of every request, among them ``User-Agent``.
+        context: How TLS is spoken; None: not at all.
+        timeout: Seconds to connect, and to wait for an answer.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        path: str,
+        headers: Mapping[str, str],
+        context: ssl.SSLContext | None,
+        timeout: tuple[float, float],
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.context = context
+        self.connect_timeout, self.answer_timeout = timeout
+        shown = f"[{host}]" if ":" in host else host
+        usual = 80 if context is None else 443
+        lines = [
+            f"POST {path} HTTP/1.1",
+            f"Host: {shown}" if port == usual else f"Host: {shown}:{port}",
+            *(f"{name}: {value}" for name, value in headers.items()),
+        ]
+        self.head = _block(lines)
+        self.head_without_agent = _block(
+            line for line in lines if not line.lower().startswith("user-agent:")
+        )
+
+
+class DirectConnection:
+    """One connection. It connects when it is first used, and again when it was lost.
+
+    Args:
+        target: Where to.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._socket: socket.socket | None = None
+        self._used_at = 0.0
+        self._patience = 0.0
+
+    def post(self, body: bytes, headers: Mapping[str, str], longest: float) -> Answer:
+        """Send one request and read its answer.
+
+        Args:
+            body: The request's body.
+            headers: Headers of this request, on top of the target's; lower-case names.
+            longest: Seconds that the caller has left; shortens the time-outs.
+
+        Raises:
+            UnsentError: If it surely was not processed.
+            OSError: If nobody knows; `TimeoutError` if no answer came in time.
+            http.client.HTTPException: If the answer was no HTTP, or none at all.
+        """
+        try:
+            connected = self._ready(longest)
+            connected.sendall(self._request(body, headers))
+        except OSError as error:
+            self.close()
+            raise UnsentError from error
+        deadline = time.monotonic() + max(0.01, min(self._target.answer_timeout, longest))
+        try:
+            answer = read_answer(lambda: self._receive(connected, deadline))
+        except (OSError, http.client.HTTPException):
+            self.close()
+            raise
+        if answer.reusable:
+            self._used_at = time.monotonic()
+        else:
+            self.close()
+        return answer
+
+    def close(self) -> None:
+        """Close the connection. It may be used again: it then connects anew."""
+        connected, self._socket = self._socket, None
+        if connected is not None:
+            with contextlib.suppress(OSError):
+                connected.close()
+
+    def _request(self, body: bytes, headers: Mapping[str, str]) -> bytes:
+        target = self._target
+        if not headers:
+            return b"%bContent-Length: %d\r\n\r\n%b" % (target.head, len(body), body)
+        head = target.head_without_agent if "user-agent" in headers else target.head
+        own = _block(f"{name}: {value}" for name, value in headers.items())
+        return b"%b%bContent-Length: %d\r\n\r\n%b" % (head, own, len(body), body)
+
+    def _ready(self, longest: float) -> socket.socket:
+        """Return a connection that was not seen to have ended."""
+        connected = self._socket
+        if connected is not None:
+            if time.monotonic() - self._used_at < _FRESH:
+                return connected
+            self._patience = 0.0  # the look may change how long the socket waits
+            if not _has_ended(connected):
+                self._wait_at_most(connected, self._target.answer_timeout)
+                return connected
+            self.close()
+        target = self._target
+        connected = socket.create_connection(
+            (target.host, target.port), max(0.01, min(target.connect_timeout, longest))
+        )
+        try:
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if target.context is not None:
+                connected = target.context.wrap_socket(connected, server_hostname=target.host)
+        except BaseException:
+            connected.close()
+            raise
+        self._patience = 0.0
+        self._wait_at_most(connected, target.answer_timeout)
+        self._socket = connected
+        return connected
+
+    def _receive(self, connected: socket.socket, deadline: float) -> bytes:
+        """Return what comes next; nothing at the end of the stream."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._wait_at_most(connected, left)
+        try:
+            return connected.recv(_CHUNK)
+        except BlockingIOError:
+            raise TimeoutError from None
+
+    def _wait_at_most(self, connected: socket.socket, seconds: float) -> None:
+        """Bound the waits on a socket, by the kernel where it can: Python would poll each time."""
+        if seconds <= self._patience <= 1.2 * seconds + 0.1:
+            return
+        self._patience = 1.1 * seconds + 0.05
+        if type(connected) is socket.socket and _KERNEL_WAITS:
+            # A struct timeval. Without one, or with a patched socket, Python has to wait.
+            limit = struct.pack("ll", int(self._patience), int(self._patience % 1 * 1e6))
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+            connected.settimeout(None)
+        else:
+            connected.settimeout(self._patience)
+
+
+_KERNEL_WAITS = sys.platform != "win32" and socket.socket.__module__ == "socket"
+
+
+def _block(lines: Iterable[str]) -> bytes:
+    return "".join(f"{line}\r\n" for line in lines).encode("latin-1")
+
+
+def _has_ended(connected: socket.socket) -> bool:
+    """Tell whether the peer has closed a connection, or said what nobody asked for."""
+    try:
+        if not wait_for_read(connected, timeout=0.0):
+            return False
+        if not isinstance(connected, ssl.SSLSocket):
+            return True
+        connected.setblocking(False)
+        connected.recv(1)
+    except ssl.SSLWantReadError:  # it was a session ticket, or the like
+        return False
+    except OSError:
+        pass
+    return True
