@@ -1,17 +1,24 @@
-"""A batch of captured events becomes calls: rendering, and what cannot be rendered.
+"""A batch of entries becomes calls: rendering, hooks, and what cannot be rendered.
 
 Runs in the sender's thread, outside every lock. One odd event never costs the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from ._diagnostics import Message
-from ._rendered import Captured, RenderedCall, UnsendableError
+from . import _process
+from ._config import OpenPanelConfig
+from ._diagnostics import Diagnostics, Message
+from ._render import checked, to_rendered
+from ._rendered import Built, Entry, RenderedCall, UnsendableError, source_of
 
-__all__ = ["Batch", "render_batch"]
+__all__ = ["Batch", "render_batch", "tell_of_losses"]
+
+ON_PURPOSE = "before_send"
+"""The reason of what a hook dropped: no loss, so nothing is said of it."""
 
 
 @dataclass
@@ -21,51 +28,84 @@ class Batch:
     Attributes:
         calls: The calls to be sent, in order.
         unsendable: Generation and reason of each event that no call can be made of.
-        messages: What is to be said of both.
+        lost: Those of them that ``on_drop`` is to be told of, as hooks see calls, with the reason.
+        messages: What is to be said of all.
     """
 
     calls: list[RenderedCall] = field(default_factory=list)
     unsendable: list[tuple[int, str]] = field(default_factory=list)
+    lost: list[tuple[dict[str, Any], str]] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
 
 
-def render_batch(events: Iterable[Captured], max_event_bytes: int) -> Batch:
-    """Render events that were taken from the queue.
-
-    Args:
-        events: The events, in order.
-        max_event_bytes: How large a body may be.
-    """
+def render_batch(entries: Iterable[Entry], config: OpenPanelConfig) -> Batch:
+    """Render events that were taken from the queue, in order."""
     batch = Batch()
-    for captured in events:
+    for entry in entries:
+        built = None
         try:
-            call = _render(captured, max_event_bytes)
+            built = entry[0](entry[1])
+            call = _render(built, entry, config)
         except UnsendableError as error:
-            _give_up(batch, captured, error.reason, str(error))
+            _give_up(batch, entry, built, error.reason, str(error))
         except Exception as error:  # noqa: BLE001 - a fault of ours, or of somebody's formatter
-            _give_up(batch, captured, "invalid", f"{type(error).__name__} was raised")
+            _give_up(batch, entry, built, "invalid", f"{type(error).__name__} was raised")
         else:
-            call.generation = captured.generation
             batch.calls.append(call)
-            batch.messages.extend(
-                Message(f"note {note}", f"{call.label} (logged at {call.source}): {note}")
-                for note in call.notes
-            )
+            if built.notes:
+                name = f"{call.label} (logged at {call.source})"
+                batch.messages.extend(
+                    Message(f"note {note}", f"{name}: {note}") for note in built.notes
+                )
     return batch
 
 
-def _render(captured: Captured, max_event_bytes: int) -> RenderedCall:
-    call = captured.render()
+def _render(built: Built, entry: Entry, config: OpenPanelConfig) -> RenderedCall:
+    _, data, generation = entry
+    if config.before_send is not None:
+        built = _ask(config.before_send, built)
+    call = to_rendered(built, data, generation)
     size = len(call.body)
-    if size > max_event_bytes:
+    if size > config.max_event_bytes:
         raise UnsendableError(
             "too_large",
-            f"{call.label} has {size} bytes, more than max_event_bytes ({max_event_bytes})",
+            f"{call.label} has {size} bytes, more than max_event_bytes ({config.max_event_bytes})",
         )
     return call
 
 
-def _give_up(batch: Batch, captured: Captured, reason: str, words: str) -> None:
-    batch.unsendable.append((captured.generation, reason))
-    text = f"an event logged at {captured.source} cannot be sent: {words}"
+def _ask(hook: Callable[[dict[str, Any]], Mapping[str, Any] | None], built: Built) -> Built:
+    """Let ``before_send`` change a call."""
+    try:
+        with _process.speaking():
+            line = hook(built.line())
+    except Exception as error:
+        text = f"before_send raised {type(error).__name__}"
+        raise UnsendableError("hook_failed", text) from error
+    if line is None:
+        raise UnsendableError(ON_PURPOSE, "before_send dropped it")
+    return checked(line)._replace(given=built.given)
+
+
+def _give_up(batch: Batch, entry: Entry, built: Built | None, reason: str, words: str) -> None:
+    batch.unsendable.append((entry[2], reason))
+    if reason == ON_PURPOSE:
+        return
+    if built is not None:
+        batch.lost.append((built.line(), reason))
+    text = f"an event logged at {source_of(entry[1])} cannot be sent: {words}"
     batch.messages.append(Message(reason, text))
+
+
+def tell_of_losses(
+    hook: Callable[[dict[str, Any], str], object],
+    lost: Iterable[tuple[dict[str, Any], str]],
+    diagnostics: Diagnostics,
+) -> None:
+    """Hand each lost call to ``on_drop``."""
+    for line, reason in lost:
+        try:
+            with _process.speaking():
+                hook(line, reason)
+        except Exception as error:  # noqa: BLE001 - a hook of the application's failed
+            diagnostics.say("on_drop", f"on_drop raised {type(error).__name__}")

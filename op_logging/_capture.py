@@ -1,39 +1,42 @@
 """The first half of formatting: in the application's thread, take what may change.
 
 Runs inside log calls: it encodes nothing that can wait, never changes the record, and keeps
-no reference to it, to its arguments or to its traceback.
+no reference to its arguments or its traceback.
 """
 
 from __future__ import annotations
 
 import enum
+import logging
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
 from types import FrameType
+from typing import Any
 from uuid import UUID
 
 from ._calls import Call, Revenue, Track
-from ._encoding import freeze, plain
-from ._render import SPECIAL_FIELDS, FrozenCall, OddValue, build, to_rendered
-from ._rendered import RenderedCall
+from ._encoding import are_scalars, freeze, plain
+from ._render import SPECIAL_FIELDS, FrozenCall, OddValue
+from ._rendered import Data
 
 __all__ = [
-    "ALWAYS_RESERVED",
+    "OWN_ATTRIBUTES",
     "STRUCTLOG_KEYS",
-    "CapturedEvent",
     "SentMarker",
     "as_event",
     "caller",
+    "capture_extras",
+    "captured",
     "freeze_event",
     "freeze_fields",
     "own_fields",
 ]
 
-ALWAYS_RESERVED = frozenset({"taskName", "request"})
-"""Names that are no extras beside a record's own: asyncio's (Python 3.12 on), and Django's."""
+OWN_ATTRIBUTES = len(vars(logging.LogRecord("", 0, "", 0, "", (), None)))
+"""How many attributes a record has before its extras: they always come first, in one order."""
 STRUCTLOG_KEYS = frozenset(
     {
         "event", "level", "level_number", "logger", "logger_name", "timestamp", "exception",
@@ -48,7 +51,7 @@ _MOST_IDS = 1_000
 _TEXTS_AND_NUMBERS = (str, int, float, UUID, Decimal, enum.Enum, IPv4Address, IPv6Address)
 _FOREIGN_PREFIXES = ("_", "otel", "dd.")
 """Private names, and what OpenTelemetry and Datadog put on every record."""
-_SKIPPED_PACKAGES = frozenset({"structlog", "logging", "op_logging"})
+_SKIPPED_PACKAGES = ("structlog", "logging", "op_logging")
 
 
 class SentMarker(str):
@@ -57,59 +60,35 @@ class SentMarker(str):
     __slots__ = ()
 
 
-class CapturedEvent:
-    """An event as the caller hands it over: frozen, not yet rendered.
+def capture_extras(record: logging.LogRecord) -> dict[str, Any]:
+    """Copy a plain record, with its extras frozen. The quick way, for what most programs log."""
+    fields = record.__dict__.copy()
+    fields["args"] = fields["exc_info"] = None
+    if not are_scalars(map(type, islice(fields.values(), OWN_ATTRIBUTES, None))):
+        for key, value in islice(fields.items(), OWN_ATTRIBUTES, None):
+            fields[key] = _freeze(key, value)
+    return fields
+
+
+def captured(
+    event: object, fields: Mapping[str, object], created: float, pathname: str, lineno: int
+) -> Data:
+    """Put frozen parts together, where they do not come from a plain record.
 
     Args:
         event: The name of a track call, a `FrozenCall`, or a raw call as a dict.
         fields: The extras, frozen.
-        common: Properties of every track call, frozen; shared, so never changed.
         created: When it was logged, in seconds since the epoch.
         pathname: The file of the line that logged it.
         lineno: That line's number.
     """
-
-    __slots__ = ("_common", "_event", "_fields", "_lineno", "_pathname", "created", "generation")
-
-    def __init__(
-        self,
-        event: object,
-        fields: dict[str, object],
-        common: Mapping[str, object],
-        created: float,
-        pathname: str,
-        lineno: int,
-    ) -> None:
-        self._event = event
-        self._fields = fields
-        self._common = common
-        self.created = created
-        self._pathname = pathname
-        self._lineno = lineno
-        self.generation = 0
-
-    @property
-    def source(self) -> str:
-        """Which line of code logged it, ``path:line``."""
-        return f"{self._pathname}:{self._lineno}"
-
-    def wire(self) -> dict[str, object]:
-        """Return the call as it stands on a line of the formatter.
-
-        Raises:
-            UnsendableError: If no call can be made of it.
-        """
-        built = build(self._event, self._fields, self._common, self.created)
-        return {**built.call, "headers": built.headers} if built.headers else built.call
-
-    def render(self) -> RenderedCall:
-        """Build the call.
-
-        Raises:
-            UnsendableError: If no call can be made of it.
-        """
-        built = build(self._event, self._fields, self._common, self.created)
-        return to_rendered(built, self.created, self.source)
+    return {
+        "event": event,
+        "fields": fields,
+        "created": created,
+        "pathname": pathname,
+        "lineno": lineno,
+    }
 
 
 def as_event(value: object) -> object | None:
@@ -131,7 +110,13 @@ def as_event(value: object) -> object | None:
 
 
 def freeze_event(event: object) -> object:
-    """Freeze what `as_event` returned."""
+    """Freeze what `as_event` returned.
+
+    Raises:
+        TypeError: If it is a mapping that cannot be read.
+    """
+    if type(event) is str:
+        return event
     if isinstance(event, Call):
         payload = plain(event.payload())
         is_event = isinstance(event, (Track, Revenue))
@@ -154,12 +139,13 @@ def own_fields(
             yield name, value
 
 
-def freeze_fields(
-    fields: Mapping[str, object], reserved: Collection[str], into: dict[str, object]
-) -> None:
-    """Put those fields into ``into``, frozen, that are neither reserved nor another tool's."""
-    for name, value in own_fields(fields, reserved):
-        into[name] = _freeze_exactly(value) if name in _IDENTIFYING else freeze(value)
+def freeze_fields(fields: Iterable[tuple[str, object]]) -> dict[str, object]:
+    """Return the fields, frozen."""
+    return {name: _freeze(name, value) for name, value in fields}
+
+
+def _freeze(name: str, value: object) -> object:
+    return _freeze_exactly(value) if name in _IDENTIFYING else freeze(value)
 
 
 def _freeze_exactly(value: object, *, is_item: bool = False) -> object:
@@ -174,12 +160,28 @@ def _freeze_exactly(value: object, *, is_item: bool = False) -> object:
     return OddValue(type(value).__name__)
 
 
+_skipped_files: dict[str, bool] = {}
+"""Which files are those of packages that only pass log calls on. Filled as they are met."""
+_MOST_FILES = 10_000
+
+
 def caller() -> tuple[str, int]:
     """Return file and line of the application's code that is logging in this thread."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - public in all but its name
     while frame is not None:
-        module = str(frame.f_globals.get("__name__"))
-        if module.partition(".")[0] not in _SKIPPED_PACKAGES:
-            return frame.f_code.co_filename, frame.f_lineno
+        file = frame.f_code.co_filename
+        skipped = _skipped_files.get(file)
+        if skipped is None:
+            skipped = _is_skipped(file, frame)
+        if not skipped:
+            return file, frame.f_lineno
         frame = frame.f_back
     return "<unknown>", 0
+
+
+def _is_skipped(file: str, frame: FrameType) -> bool:
+    module = str(frame.f_globals.get("__name__"))
+    skipped = module.partition(".")[0] in _SKIPPED_PACKAGES
+    if len(_skipped_files) < _MOST_FILES:  # names of code that is made at run time never end
+        _skipped_files[file] = skipped
+    return skipped

@@ -15,19 +15,20 @@ from typing import TYPE_CHECKING
 
 from . import _process
 from ._calls import Call
-from ._capture import caller
+from ._capture import caller, captured, freeze_event
 from ._config import OpenPanelConfig
 from ._diagnostics import Diagnostics
 from ._engine import Engine
-from ._formatter import OpenPanelFormatter
 from ._inbox import Inbox
+from ._redaction import Redaction
+from ._render import build
 from ._stats import DeliveryStats
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ._config import Options
-    from ._rendered import Captured
+    from ._rendered import Built, Data
 
 __all__ = ["ClientState", "OpenPanelClient", "flush"]
 
@@ -78,6 +79,7 @@ class OpenPanelClient:
         self.config = config or OpenPanelConfig.from_options(given)
         self.attached = 0
         self._handlers: set[weakref.ref[object]] = set()
+        self._redaction = Redaction(self.config.redact) if self.config.redact else None
         self._diagnostics = Diagnostics()
         self._closed = False
         self._engine = Engine(self.config, self._diagnostics) if self.config.active else None
@@ -124,7 +126,7 @@ class OpenPanelClient:
         """Where captured events are put; None for an inert client."""
         return None if self._engine is None else self._engine.inbox
 
-    def submit(self, call: Call | Captured) -> bool:
+    def submit(self, call: Call) -> bool:
         """Hand over one call. Waits for no network and no lock; never raises.
 
         Args:
@@ -137,14 +139,19 @@ class OpenPanelClient:
         inbox = self.inbox
         if inbox is None:
             return False
+        pathname, lineno = caller()
         try:
-            captured = OpenPanelFormatter.capture_call(call) if isinstance(call, Call) else call
-            if not hasattr(captured, "render"):
+            if not isinstance(call, Call):
                 raise TypeError
+            data = captured(freeze_event(call), {}, time.time(), pathname, lineno)
         except Exception:  # noqa: BLE001 - a mapping of the caller's may do anything
-            inbox.turn_away("invalid", ":".join(map(str, caller())))
+            inbox.turn_away("invalid", f"{pathname}:{lineno}")
             return False
-        return inbox.put(captured)
+        return inbox.put(self._build, data)
+
+    def _build(self, data: Data) -> Built:
+        """Build the call of a call object, in the sender's thread."""
+        return build(data["event"], (), {}, data["created"], self._redaction)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all events that came in so far are settled.
@@ -185,7 +192,7 @@ class OpenPanelClient:
             return True
         deadline = self._deadline(timeout)
         wait = engine.expect()
-        done = engine.wait(wait, deadline)
+        done = engine.wait(wait, deadline, last=True)
         self._closed = True
         engine.end(wait, deadline)
         return done
@@ -201,10 +208,11 @@ class OpenPanelClient:
 
     def flush_at_exit(self) -> None:
         """Deliver what waits, within the exit's deadline, and say what was left. For the hooks."""
-        if self.flush():
+        engine = self._engine
+        if engine is None or engine.wait(engine.expect(), self._deadline(None), last=True):
             return
         stats = self.stats()
-        left = stats.queued + stats.in_flight
+        left = stats.queued + stats.in_flight + stats.held
         events = "1 event" if left == 1 else f"{left} events"
         why = f"; the last error: {stats.last_error}" if stats.last_error else ""
         self._diagnostics.announce(

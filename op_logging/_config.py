@@ -7,27 +7,22 @@ shows in no error, no repr and no notice.
 from __future__ import annotations
 
 import difflib
-import importlib
-import json
-import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
-__all__ = ["ConfigurationError", "OpenPanelConfig", "Options", "import_dotted"]
+from . import _parsing as parse
+
+__all__ = ["ConfigurationError", "OpenPanelConfig", "Options"]
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_TRUE = frozenset({"1", "true", "yes", "on"})
-_FALSE = frozenset({"0", "false", "no", "off"})
 _LONGEST_SHOWN = 80
-_LARGEST = 1e9
-_NOT_IN_URL = frozenset("?#\\ ")
 
 
 class ConfigurationError(ValueError):
@@ -37,129 +32,33 @@ class ConfigurationError(ValueError):
     """
 
 
-class _NotAllowedError(Exception):
-    """A value that an option does not take."""
-
-
 class Options(TypedDict, total=False):
     """The keywords that handler, processor and client take beside the credentials."""
 
     api_url: str | None
     enabled: bool | str | None
+    delivery: str | None
     event_key: str | None
     marker: str | None
     global_properties: Mapping[str, Any] | str | None
+    only_events: Iterable[str] | str | None
+    only_loggers: Iterable[str] | str | None
+    redact: Iterable[str] | str | None
     flush_interval: float | str | None
     batch_size: int | str | None
     max_connections: int | str | None
     queue_size: int | str | None
+    queue_max_bytes: int | str | None
     overflow: str | None
     max_event_bytes: int | str | None
     timeout: float | str | tuple[float, float] | list[float] | None
     max_backoff: float | str | None
     max_age: float | str | None
     retry_ambiguous: bool | str | None
+    counter_interval: float | str | None
     shutdown_timeout: float | str | None
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value.strip() or not value.strip().isascii():
-        raise _NotAllowedError
-    if not value.strip().isprintable():
-        raise _NotAllowedError
-    return value.strip()
-
-
-def _key(value: object) -> str:
-    text = _text(value)
-    if text in vars(logging.makeLogRecord({})) or text in {"message", "asctime"}:
-        raise _NotAllowedError
-    return text
-
-
-def _flag(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.strip().lower() in _TRUE | _FALSE:
-        return value.strip().lower() in _TRUE
-    raise _NotAllowedError
-
-
-def _number(value: object) -> float:
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            raise _NotAllowedError from None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _NotAllowedError
-    if not abs(value) <= _LARGEST:  # so is NaN, and an integer too long for a float
-        raise _NotAllowedError
-    return float(value)
-
-
-def _seconds(*, above: float = -1.0) -> Callable[[object], float]:
-    def parse(value: object) -> float:
-        number = _number(value)
-        if number < 0 or number <= above:
-            raise _NotAllowedError
-        return number
-
-    return parse
-
-
-def _count(least: int, most: int) -> Callable[[object], int]:
-    def parse(value: object) -> int:
-        number = _number(value)
-        if not number.is_integer() or not least <= number <= most:
-            raise _NotAllowedError
-        return int(number)
-
-    return parse
-
-
-def _timeouts(value: object) -> tuple[float, float]:
-    if isinstance(value, str) and "," in value:
-        value = value.split(",")
-    parts = list(value) if isinstance(value, (list, tuple)) else [value, value]
-    if len(parts) != 2:
-        raise _NotAllowedError
-    connect, answer = (_seconds(above=0.0)(part) for part in parts)
-    return connect, answer
-
-
-def _choice(*allowed: str) -> Callable[[object], str]:
-    def parse(value: object) -> str:
-        if not isinstance(value, str) or value not in allowed:
-            raise _NotAllowedError
-        return value
-
-    return parse
-
-
-def _properties(value: object) -> Mapping[str, Any]:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            raise _NotAllowedError from None
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise _NotAllowedError
-    return MappingProxyType(dict(value))
-
-
-def _url(value: object) -> str:
-    text = _text(value)
-    try:
-        parts = urlsplit(text)
-        port_is_fine = parts.port is None or parts.port > 0
-    except ValueError:
-        raise _NotAllowedError from None
-    extra = parts.username is not None or not _NOT_IN_URL.isdisjoint(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or extra or not port_is_fine:
-        raise _NotAllowedError
-    path = parts.path.rstrip("/").removesuffix("/track").rstrip("/")
-    return f"{parts.scheme}://{parts.netloc}{path}"
+    before_send: Callable[[dict[str, Any]], Mapping[str, Any] | None] | str | None
+    on_drop: Callable[[dict[str, Any], str], object] | str | None
 
 
 @dataclass(frozen=True)
@@ -172,31 +71,54 @@ class _Option:
     is_secret: bool = False
 
 
-_FLAG = _Option(_flag, "true or false")
+_FLAG = _Option(parse.flag, "true or false")
+_KEY = _Option(parse.key, "an ASCII name that no log record has itself", is_delivery=False)
+_NAMES = _Option(
+    parse.names,
+    "a list of names or patterns such as 'order_*', in the environment with commas",
+    is_delivery=False,
+)
+_FUNCTION = _Option(parse.function, "what can be called, or the dotted path of it")
+_FROM_0 = _Option(parse.seconds(), "a number of seconds, 0 or more")
+_ABOVE_0 = _Option(parse.seconds(above=0.0), "a number of seconds above 0")
+_EVENTS = _Option(parse.count(1, 1_000_000_000), "a number of events, 1 or more")
 _OPTIONS: Mapping[str, _Option] = {
-    "client_id": _Option(_text, "the id of an OpenPanel client, printable ASCII"),
-    "client_secret": _Option(_text, "the client's secret, printable ASCII", is_secret=True),
-    "api_url": _Option(_url, "an http or https URL without user, query and fragment"),
+    "client_id": _Option(parse.text, "the id of an OpenPanel client, printable ASCII"),
+    "client_secret": _Option(parse.text, "the client's secret, printable ASCII", is_secret=True),
+    "api_url": _Option(parse.url, "an http or https URL without user, query and fragment"),
     "enabled": _FLAG,
-    "event_key": _Option(_key, "an ASCII name that no log record has itself", is_delivery=False),
-    "marker": _Option(_key, "an ASCII name that no log record has itself", is_delivery=False),
+    "delivery": _Option(parse.choice("http", "log"), "'http' or 'log'"),
+    "event_key": _KEY,
+    "marker": _KEY,
     "global_properties": _Option(
-        _properties, "a mapping with texts as keys, in the environment as JSON", is_delivery=False
+        parse.properties,
+        "a mapping with texts as keys, in the environment as JSON",
+        is_delivery=False,
     ),
-    "flush_interval": _Option(_seconds(), "a number of seconds, 0 or more"),
-    "batch_size": _Option(_count(1, 1_000_000), "a number of events, 1 or more"),
-    "max_connections": _Option(_count(1, 1_024), "a number from 1 to 1024"),
-    "queue_size": _Option(_count(1, 1_000_000_000), "a number of events, 1 or more"),
-    "overflow": _Option(_choice("drop_newest", "drop_oldest"), "'drop_newest' or 'drop_oldest'"),
-    "max_event_bytes": _Option(_count(256, 500 * 2**20), "a number of bytes, 256 or more"),
+    "only_events": _NAMES,
+    "only_loggers": _NAMES,
+    "redact": _NAMES,
+    "flush_interval": _FROM_0,
+    "batch_size": _EVENTS,
+    "max_connections": _Option(parse.count(1, 1_024), "a number from 1 to 1024"),
+    "queue_size": _EVENTS,
+    "queue_max_bytes": _Option(parse.count(1_024, 10**9), "a number of bytes, 1024 or more"),
+    "overflow": _Option(
+        parse.choice("drop_newest", "drop_oldest"), "'drop_newest' or 'drop_oldest'"
+    ),
+    "max_event_bytes": _Option(parse.count(256, 500 * 2**20), "a number of bytes, 256 or more"),
     "timeout": _Option(
-        _timeouts, "seconds above 0: one number, or two to connect and to wait for an answer"
+        parse.timeouts, "seconds above 0: one number, or two to connect and to wait for an answer"
     ),
-    "max_backoff": _Option(_seconds(above=0.0), "a number of seconds above 0"),
-    "max_age": _Option(_seconds(above=0.0), "a number of seconds above 0"),
+    "max_backoff": _ABOVE_0,
+    "max_age": _ABOVE_0,
     "retry_ambiguous": _FLAG,
-    "shutdown_timeout": _Option(_seconds(), "a number of seconds, 0 or more"),
+    "counter_interval": _FROM_0,
+    "shutdown_timeout": _FROM_0,
+    "before_send": _FUNCTION,
+    "on_drop": _FUNCTION,
 }
+_MAY_BE_NONE = frozenset({"client_id", "client_secret", "before_send", "on_drop"})
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -208,20 +130,35 @@ class OpenPanelConfig:
         client_secret: Its secret. Without one the server refuses revenue and checks for bots.
         api_url: The server, without ``/track``.
         enabled: False: nothing is sent, and nothing is said.
+        delivery: ``http``: calls are posted. ``log``: each is written to the logger
+            ``op_logging.calls`` instead, at INFO, as the formatter writes it; needs no credentials.
         event_key: The extra that makes a record an event.
         marker: The key that marks an entry of structlog.
         global_properties: Properties of every track call.
+        only_events: Names or patterns of the events that a handler takes; other calls go by
+            their type, such as ``identify``. None given: all.
+        only_loggers: Names or patterns of the loggers that a handler takes records of; a name
+            stands for the loggers below it, too. None given: all.
+        redact: Names or patterns of properties whose values are hidden, at any depth.
         flush_interval: Seconds that an event waits for others at most; 0: not at all.
         batch_size: So many events leave at once, without waiting.
         max_connections: How many connections may be open at a time.
         queue_size: How many events may wait in memory.
+        queue_max_bytes: How many bytes their bodies may have. They are counted when they are
+            rendered, some milliseconds after the log call.
         overflow: Which event goes when the queue is full: ``drop_newest`` or ``drop_oldest``.
         max_event_bytes: The largest body in bytes; an event with a larger one is dropped.
         timeout: Seconds to connect, and seconds to wait for an answer.
         max_backoff: The longest pause between two attempts, in seconds.
         max_age: Seconds after which an event that could not be delivered is dropped.
         retry_ambiguous: Whether a call is sent again of which nobody knows if it arrived.
+        counter_interval: Seconds for which increments and decrements are summed, and between two
+            calls that write the same profile: the server, which writes its profiles every 10
+            seconds, loses what comes closer together. 0: each is sent as it is logged.
         shutdown_timeout: Seconds that an exit, and ``flush()`` without a time, wait at most.
+        before_send: Called with each call as a dict, as the formatter writes it, before it is
+            sent; returns it, changed or not, or None to drop it. In the sender's thread.
+        on_drop: Called with each call that is lost, and the reason. In the sender's thread.
 
     Raises:
         ConfigurationError: If a value is not allowed.
@@ -231,25 +168,33 @@ class OpenPanelConfig:
     client_secret: str | None = None
     api_url: str = "https://api.openpanel.dev"
     enabled: bool = True
+    delivery: str = "http"
     event_key: str = "event"
     marker: str = "_event"
     global_properties: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    only_events: tuple[str, ...] = ()
+    only_loggers: tuple[str, ...] = ()
+    redact: tuple[str, ...] = ()
     flush_interval: float = 0.5
     batch_size: int = 100
     max_connections: int = 16
     queue_size: int = 10_000
+    queue_max_bytes: int = 64 * 2**20
     overflow: str = "drop_newest"
     max_event_bytes: int = 65_536
     timeout: tuple[float, float] = (5.0, 15.0)
     max_backoff: float = 30.0
     max_age: float = 86_400.0
     retry_ambiguous: bool = True
+    counter_interval: float = 12.0
     shutdown_timeout: float = 5.0
+    before_send: Callable[[dict[str, Any]], Mapping[str, Any] | None] | None = None
+    on_drop: Callable[[dict[str, Any], str], object] | None = None
 
     def __post_init__(self) -> None:
         for name in _OPTIONS:
             value = getattr(self, name)
-            if value is not None or name not in {"client_id", "client_secret"}:
+            if value is not None or name not in _MAY_BE_NONE:
                 object.__setattr__(self, name, _parse(name, value, f"option {name}"))
 
     @classmethod
@@ -282,7 +227,7 @@ class OpenPanelConfig:
     @property
     def active(self) -> bool:
         """Whether anything can be sent at all."""
-        return self.enabled and self.client_id is not None
+        return self.enabled and (self.client_id is not None or self.delivery == "log")
 
     @property
     def track_url(self) -> str:
@@ -291,11 +236,12 @@ class OpenPanelConfig:
 
     def delivery_key(self) -> tuple[object, ...]:
         """Return what handlers must have in common to share a client. Hashable."""
-        return tuple(getattr(self, name) for name, opt in _OPTIONS.items() if opt.is_delivery)
+        values = [getattr(self, name) for name, opt in _OPTIONS.items() if opt.is_delivery]
+        return tuple(value if isinstance(value, Hashable) else id(value) for value in values)
 
     def notices(self) -> tuple[tuple[str, str], ...]:
         """Return what to warn of, as kind and text; nothing while it is not enabled."""
-        if not self.enabled:
+        if not self.enabled or self.delivery == "log":
             return ()
         if self.client_id is None:
             text = (
@@ -335,29 +281,11 @@ class OpenPanelConfig:
         return f"OpenPanelConfig({', '.join(parts)})"
 
 
-def import_dotted(option: str, path: str) -> Callable[..., object]:
-    """Return the callable that a dotted path names.
-
-    Raises:
-        ConfigurationError: If there is none.
-    """
-    module, _, name = path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name) if module else None
-    except (ImportError, AttributeError):
-        found = None
-    if not callable(found):
-        raise ConfigurationError(
-            f"option {option}={_shown(path)} is not allowed: it names nothing that can be called"
-        )
-    return found  # type: ignore[no-any-return]  # whatever it returns is looked at with care
-
-
 def _parse(name: str, value: object, where: str) -> Any:
     option = _OPTIONS[name]
     try:
         return option.parse(value)
-    except _NotAllowedError:
+    except parse.NotAllowedError:
         hidden = option.is_secret or (name == "api_url" and "@" in _repr(value))
         shown = "<hidden>" if hidden else _shown(value)
         raise ConfigurationError(f"{where}={shown} is not allowed: use {option.allowed}") from None

@@ -1,26 +1,30 @@
 """What happens to a call: the one place where outcomes become decisions.
 
-    WAITING ---- take ----> OUT ---- settle ----> DELIVERED | REJECTED | DROPPED
-       ^                     |
-       +------- again -------+   (retry, with the shared back-off)
+    HELD ---- leave ---+
+                       v
+    line_up -------> WAITING ---- take ----> OUT ---- settle ----> DELIVERED | REJECTED | DROPPED
+                       ^                     |
+                       +------- again -------+   (retry, with the shared back-off)
 
 No threads, no clock, no network: moments and outcomes are handed in; what is to be said is noted,
 for the engine to say when it has let go of its lock.
-Not thread-safe by itself: only the client uses it, under the client's lock.
+Not thread-safe by itself: only the dispatch uses it, under its lock.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections.abc import Sequence
+from typing import Any
 
 from ._config import OpenPanelConfig
+from ._counters import Counters
 from ._diagnostics import Message
 from ._lanes import Lanes
 from ._ledger import Ledger
 from ._outcomes import Outcome, Verdict
 from ._pace import Pace, PaceState, backoff
-from ._rendered import RenderedCall
+from ._rendered import RenderedCall, Trouble
 
 __all__ = ["Delivery"]
 
@@ -29,11 +33,6 @@ _UNKNOWN_PROFILE_PATIENCE = 60.0
 _MOST_SERVER_ERRORS = 5
 """5xx answers after which a call that fails while others get through is its own fault."""
 _LONGEST_PROFILE_WAIT = 10.0
-_TURNED_AWAY = {
-    "queue_full": "the queue is full ({} events)",
-    "invalid": "an event could not be captured",
-    "recursion": "an event was logged while a diagnosis of this package was shown",
-}
 _HINTS = {
     "bot": "set a client secret: the server checks for bots only without one",
     "credentials": "check client_id and client_secret",
@@ -47,25 +46,58 @@ class Delivery:
 
     Args:
         config: The client's options.
+
+    Attributes:
+        bytes: The bodies' size of all calls that are not settled.
+        lost: Each call that was lost, as hooks see it, and why: for the sender to hand to
+            ``on_drop``, and only if there is one.
     """
 
     def __init__(self, config: OpenPanelConfig) -> None:
         self.ledger = Ledger()
         self.lanes = Lanes()
+        self.counters = Counters(config.counter_interval)
         self.pace = Pace(config.max_backoff, config.max_connections)
         self.out: set[RenderedCall] = set()
         self.answer_time = 0.0
+        self.bytes = 0
+        self.lost: list[tuple[dict[str, Any], str]] = []
         self._messages: list[Message] = []
         self._closed_up_to = -1
         self._config = config
         self._host = config.api_url
         self._lost_before = 0
 
-    def line_up(self, call: RenderedCall) -> None:
-        """Put a new call in line, unless the client was closed since it was logged."""
+    def line_up(self, call: RenderedCall, now: float) -> None:
+        """Put a new call in line, or hold it if it counts."""
         if call.generation <= self._closed_up_to:
-            self.ledger.drop(call.generation, "closed")
-        else:
+            self._drop_new(call, "closed")
+            return
+        if call.counts is not None and self.counters.is_on:
+            if self.counters.add(call, call.counts, now):
+                self.ledger.merge(call.generation)
+            else:
+                self.bytes += len(call.body)
+            return
+        if not self._has_room(call, now):
+            self._drop_new(call, "queue_full")
+            self._say("queue_full", f"the queue is full: {_name(call)} was dropped")
+            return
+        self.bytes += len(call.body)
+        if call.kind.barrier and call.profile is not None:
+            self.counters.writes(call.profile)
+        self.lanes.add(call)
+
+    def let_counters_leave(self, now: float, *, hurry: bool = False, force: bool = False) -> None:
+        """Line up the sums whose time has come; see `Counters.leave`."""
+        for first, call, at_risk in self.counters.leave(now, hurry=hurry, force=force):
+            self.bytes += (len(call.body) if call else 0) - len(first.body)
+            if call is None:
+                self.ledger.merge(first.generation)
+                continue
+            if at_risk:
+                self.ledger.reasons["counter_at_risk"] += 1
+                self._say("counter_at_risk", f"{_name(call)}: {_AT_RISK}")
             self.lanes.add(call)
 
     def take(self, now: float) -> RenderedCall | None:
@@ -76,7 +108,7 @@ class Delivery:
             if call is None:
                 return None
             if time.time() - call.created > self._config.max_age:
-                self._drop(call, "expired")
+                self._drop(call, "expired", now)
                 self._say("expired", f"{_name(call)} was not delivered within max_age: dropped")
                 continue
             self.pace.left()
@@ -88,14 +120,14 @@ class Delivery:
 
     def wait_until(self) -> float | None:
         """Return when to look again for what may not leave now; None where an answer decides."""
+        counters = self.counters.next_leave
         if self.pace.state is PaceState.PROBING:
             return None
         due = self.lanes.next_due
-        if self.pace.state is PaceState.OPEN:
-            return due
-        if self.lanes.ready:
-            return self.pace.opens_at
-        return None if due is None else max(due, self.pace.opens_at)
+        due = counters if due is None else min(due, counters)
+        if self.pace.state is not PaceState.OPEN:
+            due = self.pace.opens_at if self.lanes.ready else max(due, self.pace.opens_at)
+        return None if due == _NEVER else due
 
     def settle(self, call: RenderedCall, outcome: Outcome, now: float) -> None:
         """Decide what becomes of a call that was out.
@@ -108,12 +140,12 @@ class Delivery:
         self.out.discard(call)
         self._pace_by(call, outcome, now)
         if outcome.verdict is Verdict.DELIVERED:
-            self.lanes.answered(call)
+            self._finish(call, now)
             self.ledger.deliver(call.generation)
             return
         self.ledger.last_error = _describe(call, outcome)
         if outcome.verdict is Verdict.REJECTED:
-            self._reject(call, outcome.reason, outcome)
+            self._reject(call, outcome.reason, outcome, now)
         elif outcome.verdict is Verdict.UNKNOWN_PROFILE:
             self._settle_unknown_profile(call, outcome, now)
         elif outcome.verdict is Verdict.AMBIGUOUS:
@@ -121,7 +153,7 @@ class Delivery:
         else:
             self._again(call, now)
 
-    def close(self, queued: list[int], up_to: int) -> None:
+    def close(self, queued: list[int], up_to: int, now: float) -> None:
         """Drop what waits, up to a generation: calls, and events from the queue.
 
         What is out is settled by its answer; what would have to be sent again then is dropped.
@@ -129,28 +161,36 @@ class Delivery:
         Args:
             queued: The generations of those events.
             up_to: The generation.
+            now: The moment (monotonic clock).
         """
         self._closed_up_to = max(self._closed_up_to, up_to)
         self.ledger.take(queued)
-        gone = queued + [call.generation for call in self.lanes.withdraw(up_to)]
-        for generation in gone:
+        for generation in queued:
             self.ledger.drop(generation, "closed")
-        if gone:
-            text = f"the client was closed before {len(gone)} events were delivered: dropped"
+        gone = self.lanes.withdraw(up_to)
+        for call in gone:
+            self._wrote(call, now)
+        gone += self.counters.withdraw(up_to)
+        for call in gone:
+            self.bytes -= len(call.body)
+            self._drop_new(call, "closed")
+        dropped = len(queued) + len(gone)
+        if dropped:
+            text = f"the client was closed before {dropped} events were delivered: dropped"
             self._say("closed", text)
 
-    def enter_turned_away(self, turned_away: deque[tuple[str, str]]) -> None:
-        """Count the events that did not come in, by reason and source, and say so."""
-        sources: dict[str, str] = {}
-        while turned_away:
-            reason, source = turned_away.popleft()
+    def turn_away(self, reason: str, sources: Sequence[str]) -> None:
+        """Count the events that did not come in for one reason, and say so."""
+        for _ in sources:
             self.ledger.turn_away(reason)
-            sources[reason] = source
-        for reason, source in sources.items():
-            words = _TURNED_AWAY[reason].format(self._config.queue_size)
-            dropped = self.ledger.reasons[reason]
-            text = f"{words}: {dropped} events were dropped so far, the last one at {source}"
-            self._say(reason, text)
+        words = _TURNED_AWAY[reason].format(self._config.queue_size)
+        dropped = f"{self.ledger.reasons[reason]} events were dropped so far"
+        self._say(reason, f"{words}: {dropped}, the last one at {sources[-1]}")
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to say, or to hand to ``on_drop``."""
+        return bool(self._messages or self.lost)
 
     def messages(self) -> list[Message]:
         """Return what is to be said, once."""
@@ -159,7 +199,7 @@ class Delivery:
 
     def oldest(self) -> float | None:
         """Return when the oldest unsettled call was logged, in seconds since the epoch."""
-        created = [call.created for call in self.lanes]
+        created = [call.created for calls in (self.lanes, self.counters) for call in calls]
         created.extend(call.created for call in self.out)
         return min(created, default=None)
 
@@ -194,17 +234,17 @@ class Delivery:
         )
 
     def _settle_unknown_profile(self, call: RenderedCall, outcome: Outcome, now: float) -> None:
-        if not call.first_unknown:
-            call.first_unknown = now
-            self.lanes.detach(call)
-        if not call.counter or now - call.first_unknown >= _UNKNOWN_PROFILE_PATIENCE:
-            self._reject(call, outcome.reason, outcome)
+        trouble = _trouble_of(call)
+        first = trouble.first_unknown = trouble.first_unknown or now
+        if not call.kind.counter or now - first >= _UNKNOWN_PROFILE_PATIENCE:
+            self._reject(call, outcome.reason, outcome, now)
             return
+        self.lanes.detach(call)
         self._again(call, now, longest=_LONGEST_PROFILE_WAIT)
 
     def _settle_ambiguous(self, call: RenderedCall, outcome: Outcome, now: float) -> None:
-        if call.at_most_once or not self._config.retry_ambiguous:
-            self._drop(call, "unconfirmed")
+        if call.kind.at_most_once or not self._config.retry_ambiguous:
+            self._drop(call, "unconfirmed", now)
             self._say(
                 "unconfirmed",
                 f"{_describe(call, outcome)}. It may or may not have been stored, and is not sent "
@@ -212,39 +252,93 @@ class Delivery:
             )
             return
         if outcome.status is not None and outcome.status >= 500:
-            if not call.server_errors:
-                call.delivered_before = self.ledger.delivered
-            call.server_errors += 1
-            others = self.ledger.delivered > call.delivered_before
-            if call.server_errors >= _MOST_SERVER_ERRORS and others:
-                self._reject(call, "server_error", outcome)
+            trouble = _trouble_of(call)
+            if not trouble.server_errors:
+                trouble.delivered_before = self.ledger.delivered
+            trouble.server_errors += 1
+            others = self.ledger.delivered > trouble.delivered_before
+            if trouble.server_errors >= _MOST_SERVER_ERRORS and others:
+                self._reject(call, "server_error", outcome, now)
                 return
         self._again(call, now)
 
     def _again(self, call: RenderedCall, now: float, longest: float | None = None) -> None:
         if call.generation <= self._closed_up_to:
-            self._drop(call, "closed")
-            self._say(
-                "closed", f"the client was closed before {_name(call)} was delivered: dropped"
-            )
+            self._drop(call, "closed", now)
+            self._say("closed", f"the client was closed before {_name(call)} arrived: dropped")
             return
         self.ledger.retried += 1
         longest = min(longest or self._config.max_backoff, 2.0 ** min(call.attempts - 1, 30))
         self.lanes.again(call, now + backoff(longest))
 
-    def _reject(self, call: RenderedCall, reason: str, outcome: Outcome) -> None:
-        self.lanes.answered(call)
+    def _has_room(self, call: RenderedCall, now: float) -> bool:
+        """Tell whether a new call may wait; make room for it if ``overflow`` says so."""
+        limits = self._config
+        while self.bytes + len(call.body) > limits.queue_max_bytes or (
+            limits.overflow == "drop_oldest"
+            and self.ledger.unsettled - len(self.out) > limits.queue_size
+        ):
+            oldest = self.lanes.evict() if limits.overflow == "drop_oldest" else None
+            if oldest is None:
+                return False
+            self._drop(oldest, "queue_full", now)
+            self._say("queue_full", f"the queue is full: {_name(oldest)} was dropped")
+        return True
+
+    def _reject(self, call: RenderedCall, reason: str, outcome: Outcome, now: float) -> None:
+        self._finish(call, now)
         self.ledger.reject(call.generation, reason)
+        self._lose(call, reason)
         hint = _HINTS.get(reason)
         text = _describe(call, outcome) + (f"; {hint}" if hint else "")
-        self._say(f"rejected {call.type} {reason}", text)
+        self._say(f"rejected {call.kind.type} {reason}", text)
 
-    def _drop(self, call: RenderedCall, reason: str) -> None:
-        self.lanes.answered(call)
+    def _drop(self, call: RenderedCall, reason: str, now: float) -> None:
+        """Drop a call that was taken."""
+        self._finish(call, now)
+        self._drop_new(call, reason)
+
+    def _drop_new(self, call: RenderedCall, reason: str) -> None:
+        """Drop a call that is in no line."""
         self.ledger.drop(call.generation, reason)
+        self._lose(call, reason)
+
+    def _lose(self, call: RenderedCall, reason: str) -> None:
+        if self._config.on_drop is not None:
+            self.lost.append((call.line, reason))
+
+    def _finish(self, call: RenderedCall, now: float) -> None:
+        """Let go of a call that was taken: what waited for it may go."""
+        self.bytes -= len(call.body)
+        self.lanes.answered(call)
+        self._wrote(call, now)
+
+    def _wrote(self, call: RenderedCall, now: float) -> None:
+        if call.counts is not None:
+            self.counters.wrote(call.counts.profile, now)
+        elif call.kind.barrier and call.profile is not None:
+            self.counters.wrote(call.profile, now)
 
     def _say(self, kind: str, text: str, *, once: bool = False) -> None:
         self._messages.append(Message(kind, text, once))
+
+
+_NEVER = float("inf")
+_AT_RISK = (
+    "sent although the same profile was written not long ago: the program ends, and the server "
+    "may lose one of the two"
+)
+_TURNED_AWAY = {
+    "queue_full": "the queue is full ({} events)",
+    "invalid": "an event could not be captured",
+    "recursion": "an event was logged while a hook or a diagnosis of this package ran",
+}
+
+
+def _trouble_of(call: RenderedCall) -> Trouble:
+    if call.trouble is None:
+        call.trouble = Trouble()
+    return call.trouble
 
 
 def _name(call: RenderedCall) -> str:

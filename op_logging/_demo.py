@@ -48,6 +48,7 @@ def logging_config(api_url: str) -> dict[str, object]:
                 "client_secret": _CLIENT_SECRET,
                 "api_url": api_url,
                 "global_properties": {"app": "shop"},
+                "counter_interval": 0.2,  # the stand-in writes profiles at once, unlike the server
             },
         },
         "root": {"level": "INFO", "handlers": ["console", "openpanel"]},

@@ -2,9 +2,10 @@
 
 States of an event, who moves it on, and under which lock::
 
-    QUEUED ----> WAITING <----> OUT ----> DELIVERED | REJECTED | DROPPED
-      |             |
-      +-> DROPPED   +-> DROPPED
+    QUEUED ---> WAITING <----> OUT ----> DELIVERED | REJECTED | DROPPED
+      |   |       ^  |
+      |   +-> HELD   +-> DROPPED
+      +-> DROPPED  +-> MERGED
 
     what                                     who                      lock
     ----------------------------------------------------------------------------------------
@@ -12,13 +13,16 @@ States of an event, who moves it on, and under which lock::
     QUEUED -> DROPPED (overflow)             the caller               none: deque.popleft;
                                              the sender enters it in the books, under `lock`
     QUEUED -> WAITING (taken in a batch,     the sender               `lock` to take and to
-      rendered, put in its profile's line)                            line up, none to render
+      rendered, put in its profile's line),                           line up, none to render
+      HELD or MERGED (a counter)
     QUEUED -> DROPPED (cannot be rendered)   the sender               `lock`
+    HELD -> WAITING (its time has come)      the sender               `lock`
     WAITING -> OUT (posted)                  a lane                   `lock`, not while it posts
+    WAITING -> DROPPED (expired, overflow)   a lane, the sender       `lock`
     OUT -> DELIVERED, REJECTED, DROPPED,     the same lane            `lock`
       or back to WAITING (to be retried)
-    QUEUED, WAITING -> DROPPED (closed)      who closes the client,   `lock`
-                                             at the end of its wait
+    QUEUED, HELD, WAITING -> DROPPED         who closes the client,   `lock`
+      (closed)                               at the end of its wait
 
 States of the client::
 
@@ -35,11 +39,11 @@ Every event has a *generation*: how often somebody had begun to wait when it cam
 ends when nothing up to its generation is unsettled, and a close drops what was there when it began
 and leaves what came later to the next `Life`.
 
-`lock` is held for a few lines at a time and never while something is rendered, posted or said.
-The caller of a log call takes neither lock (but tries `_starting` for the first event) and wakes
-the sender only where it sleeps without an end: through a doorbell, since setting a
-`threading.Event` could deadlock in a signal handler. While there is work the sender looks by
-itself every `_NAP` seconds.
+`lock` is the `Dispatch`'s. The caller of a log call takes neither lock (but tries `_starting` for
+the first event) and wakes the sender only where it sleeps without an end: through a doorbell, since
+setting a `threading.Event` could deadlock in a signal handler. While there is work the sender
+looks by itself every `_NAP` seconds, and works in short turns with `_BREATH`s between them, so that
+the application's threads get the interpreter.
 """
 
 from __future__ import annotations
@@ -50,14 +54,13 @@ import time
 from queue import Empty, SimpleQueue
 
 from . import _process
-from ._batch import render_batch
 from ._config import OpenPanelConfig
-from ._delivery import Delivery
 from ._diagnostics import Diagnostics
-from ._inbox import Inbox
+from ._dispatch import Dispatch
 from ._ledger import Wait
 from ._life import Life
 from ._pace import PaceState
+from ._rendered import RenderedCall
 from ._stats import DeliveryStats
 from ._transport import Connection, Transport
 
@@ -67,10 +70,14 @@ _NAP = 0.02
 """Seconds between two looks of the sender while there is work."""
 _LONG_NAP = 0.5
 """Seconds between two looks of the sender while there is work, but the server takes none."""
+_BREATH = 0.001
+"""Seconds between two short turns while much waits to be rendered."""
 _LANE_IDLE = 60.0
 """Seconds after which a lane without work ends. The server closes idle connections after 72 s."""
 _SHORTEST_GOAL, _LONGEST_GOAL = 0.05, 0.5
 """Seconds in which what waits should be out; more lanes are opened where it would take longer."""
+_LAST_CALL = 0.4
+"""The share of a close's time that is kept for counters that are sent at the server's risk."""
 
 
 class Engine:
@@ -86,17 +93,14 @@ class Engine:
         self._diagnostics = diagnostics
         self._goal = min(max(config.flush_interval, _SHORTEST_GOAL), _LONGEST_GOAL)
         self._transport = Transport(config)
-        self.inbox = Inbox(
-            config.queue_size, drop_oldest=config.overflow == "drop_oldest", start=self._start
-        )
-        self.renew()
+        self._starting = threading.Lock()
+        self._dispatch = Dispatch(config, diagnostics, self._start)
+        self.inbox = self._dispatch.inbox
 
     def renew(self) -> None:
         """Start from nothing, also in a forked child: nothing that was inherited is acquired."""
-        self.lock = threading.RLock()  # a signal handler may ask for the statistics
         self._starting = threading.Lock()
-        self._delivery = Delivery(self._config)
-        self.inbox.renew()
+        self._dispatch.renew()
 
     def _start(self) -> None:
         """Start a sender. Only tries the lock: who holds it is starting one."""
@@ -106,11 +110,8 @@ class Engine:
             finally:
                 self._starting.release()
             # Closed again by another thread meanwhile? What came in since found the lock taken.
-            if not started or not self._has_work():
+            if not started or not self._dispatch.has_work():
                 return
-
-    def _has_work(self) -> bool:
-        return bool(self.inbox) or self._delivery.lanes.waiting > 0
 
     def _begin(self, life: Life) -> bool:
         """Start the threads of a life; return False where no thread can be had."""
@@ -138,16 +139,7 @@ class Engine:
         Raises:
             TimeoutError: If the engine's lock was not to be had before ``deadline``.
         """
-        left = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
-        if not self.lock.acquire(timeout=left):
-            raise TimeoutError
-        try:
-            wait = self._delivery.ledger.expect(self.inbox.generation)
-            self.inbox.generation += 1
-            self._recount()
-        finally:
-            self.lock.release()
-        return wait
+        return self._dispatch.expect(deadline)
 
     def hurry(self) -> None:
         """Let the sender take what there is at once."""
@@ -156,16 +148,34 @@ class Engine:
             life.hurry = True
             life.ring()
 
-    def wait(self, wait: Wait, deadline: float) -> bool:
-        """Wait until ``deadline`` at the latest; without a sender, deliver in this thread."""
+    def wait(self, wait: Wait, deadline: float, *, last: bool = False) -> bool:
+        """Wait until ``deadline`` at the latest; without a sender, deliver in this thread.
+
+        Args:
+            wait: What to wait for.
+            deadline: Until when (monotonic clock).
+            last: Whether nobody will wait again: counters that are still held then leave in time,
+                at the risk that the server loses them.
+        """
+        if last and not wait.done:
+            now = time.monotonic()
+            self._wait(wait, now + (1.0 - _LAST_CALL) * max(0.0, deadline - now))
+            if not wait.done:
+                with self._dispatch.lock:
+                    self._dispatch.delivery.let_counters_leave(time.monotonic(), force=True)
+        self._wait(wait, deadline)
+        self._dispatch.forget(wait)
+        self._dispatch.tell()
+        if last:
+            self._dispatch.hand_over_losses()
+        return wait.done
+
+    def _wait(self, wait: Wait, deadline: float) -> None:
         if not wait.done:
             self.hurry()
             if self.life is None:
                 self._deliver_inline(wait, deadline)
-        done = wait.until(deadline)
-        with self.lock:
-            self._delivery.ledger.forget(wait)
-        return done
+        wait.until(deadline)
 
     def end(self, wait: Wait, deadline: float) -> None:
         """Tell the threads to end, and join them until ``deadline``.
@@ -174,35 +184,24 @@ class Engine:
         """
         life = self.life
         self.inbox.doorbell = None
-        with self.lock:
-            queued = self.inbox.take_up_to(wait.up_to)
-            self._delivery.close([event.generation for event in queued], wait.up_to)
-            self._recount()
-            messages = self._delivery.messages()
-            if life is not None:
+        self._dispatch.drop_up_to(wait.up_to)
+        self._dispatch.tell()
+        self._dispatch.hand_over_losses()
+        if life is not None:
+            with self._dispatch.lock:
                 life.over = True
                 for doorbell in life.idle:
                     doorbell.put(None)
-        self._diagnostics.tell(messages)
-        if life is not None:
             life.ring()
             for thread in list(life.threads):
                 if thread.ident is not None and thread is not threading.current_thread():
                     thread.join(max(0.0, deadline - time.monotonic()))
-        if self._has_work():
+        if self._dispatch.has_work():
             self._start()
 
     def stats(self) -> DeliveryStats:
         """Return the statistics, all of one moment."""
-        with self.lock:
-            self._recount()
-            moments = (self._delivery.oldest(), self.inbox.oldest())
-            oldest = min((moment for moment in moments if moment is not None), default=math.inf)
-            return self._delivery.ledger.snapshot(
-                queued=len(self.inbox),
-                in_flight=len(self._delivery.out),
-                oldest=max(0.0, time.time() - oldest),
-            )
+        return self._dispatch.stats()
 
     # The sender.
 
@@ -220,22 +219,21 @@ class Engine:
     def _turn(self, life: Life) -> float | None:
         """Move on what can be moved; return the seconds until the next look, None for no need."""
         life.wakes_at = math.inf  # what changes from here on rings
-        while self._batch_is_due(life):
-            self._line_up()
-        if not self.inbox:
-            life.hurry = False
-            life.first_seen = None
-        delivery = self._delivery
-        with self.lock:
+        goes_on = self._line_up(life)
+        dispatch, delivery = self._dispatch, self._dispatch.delivery
+        with dispatch.lock:
             now = time.monotonic()
-            self._recount()
-            messages = delivery.messages()
+            delivery.let_counters_leave(now, hurry=bool(delivery.ledger.waits))
+            dispatch.recount()
             delivery.lanes.wake(now)
             short_of_lanes = not self._employ(life, now)
             until = delivery.wait_until()
-        self._diagnostics.tell(messages)
+        dispatch.tell()
+        dispatch.hand_over_losses()
         if short_of_lanes and self._work_in_sender(life):
             return 0.0
+        if goes_on:
+            return 0.0 if life.hurry else _BREATH
         if delivery.pace.state is PaceState.OPEN:
             if self.inbox or delivery.lanes.ready:
                 return _NAP
@@ -244,35 +242,32 @@ class Engine:
             return _LONG_NAP if until is None else min(_LONG_NAP, max(_NAP, until - now))
         return None if until is None else max(_NAP, until - now)
 
+    def _line_up(self, life: Life) -> bool:
+        """Render a batch if it is time; return whether there is more to do at once."""
+        if not self._batch_is_due(life):
+            return False
+        self._dispatch.line_up()
+        if self.inbox:
+            return True
+        life.due = life.hurry = False
+        life.first_seen = None
+        return False
+
     def _batch_is_due(self, life: Life) -> bool:
         """Tell whether the sender is to take events from the inbox now."""
         events = len(self.inbox)
-        if not events or life.over or self._delivery.lanes.ready >= self._config.batch_size:
-            return False
-        now = time.monotonic()
-        if life.first_seen is None:
-            life.first_seen = now
-        waited = now - life.first_seen
-        if life.hurry or events >= self._config.batch_size or waited >= self._config.flush_interval:
+        if not events or life.over:
+            life.due = life.hurry = False
             life.first_seen = None
-            return True
-        return False
-
-    def _line_up(self) -> None:
-        """Take a batch, render it and put its calls in line."""
-        with self.lock:
-            events = self.inbox.take(self._config.batch_size)
-            self._delivery.ledger.take(event.generation for event in events)
-            self._recount()
-        batch = render_batch(events, self._config.max_event_bytes)
-        with self.lock:
-            for call in batch.calls:
-                self._delivery.line_up(call)
-            for generation, reason in batch.unsendable:
-                self._delivery.ledger.drop(generation, reason)
-                self._delivery.ledger.last_error = batch.messages[-1].text
-            self._recount()
-        self._diagnostics.tell(batch.messages)
+            return False
+        if not life.due:
+            now = time.monotonic()
+            if life.first_seen is None:
+                life.first_seen = now
+            waited = now - life.first_seen
+            is_full = events >= self._config.batch_size
+            life.due = life.hurry or is_full or waited >= self._config.flush_interval
+        return life.due
 
     def _employ(self, life: Life, now: float) -> bool:
         """Wake idle lanes for what is ready, and open more where it would take too long.
@@ -280,13 +275,14 @@ class Engine:
         Returns:
             False where there is something to send, and no lane nor a way to start one.
         """
-        delivery = self._delivery
+        delivery = self._dispatch.delivery
         ready = min(delivery.lanes.ready, delivery.pace.room(now, len(delivery.out)))
         if not ready or life.over:
             return True
         slowest = max((now - call.started for call in delivery.out), default=0.0)
         answer_time = max(delivery.answer_time, slowest)
-        wanted = math.ceil((delivery.lanes.ready + len(self.inbox)) * answer_time / self._goal)
+        waiting = delivery.lanes.ready + (len(self.inbox) if life.due else 0)
+        wanted = math.ceil(waiting * answer_time / self._goal)
         wanted = min(max(1, wanted), self._config.max_connections, len(delivery.out) + ready)
         while life.idle and life.lanes - len(life.idle) < wanted:
             life.idle.pop().put(None)
@@ -303,7 +299,11 @@ class Engine:
     def _work_in_sender(self, life: Life) -> bool:
         if life.own is None:
             life.own = self._transport.connect()
-        return self._work_once(life.own)
+        call = self._dispatch.take()
+        if call is None:
+            return False
+        self._post(call, life.own)
+        return True
 
     # The lanes.
 
@@ -312,7 +312,10 @@ class Engine:
         doorbell: SimpleQueue[None] = SimpleQueue()
         while not life.over:
             try:
-                if not self._work_once(connection) and not self._await_work(life, doorbell):
+                call = self._dispatch.take()
+                if call is not None:
+                    self._post(call, connection)
+                elif not self._await_work(life, doorbell):
                     break
             except Exception as error:  # noqa: BLE001 - a lane must not die of anything
                 self._diagnostics.say("lane", f"a lane failed: {type(error).__name__}")
@@ -320,14 +323,14 @@ class Engine:
 
     def _await_work(self, life: Life, doorbell: SimpleQueue[None]) -> bool:
         """Wait for work; return False when the lane is to end."""
-        with self.lock:
+        with self._dispatch.lock:
             if life.over:
                 return False
             life.idle.append(doorbell)
         try:
             doorbell.get(timeout=None if _process.NO_THREADS_AT_EXIT else _LANE_IDLE)
         except Empty:
-            with self.lock:
+            with self._dispatch.lock:
                 if doorbell in life.idle:
                     life.idle.remove(doorbell)
                     life.lanes -= 1
@@ -335,62 +338,47 @@ class Engine:
             doorbell.get()  # rung since the time ran out
         return True
 
-    def _work_once(self, connection: Connection, deadline: float = math.inf) -> bool:
-        """Send one call that is ready; return whether there was one."""
-        with self.lock:
-            call = self._delivery.take(time.monotonic())
-            self._recount()
-            messages = self._delivery.messages()
-        self._diagnostics.tell(messages)
-        if call is None:
-            return False
+    def _post(self, call: RenderedCall, connection: Connection, deadline: float = math.inf) -> None:
+        """Post a call that was taken, and settle it."""
         outcome = connection.post(call.body, call.headers, deadline - time.monotonic())
-        with self.lock:
-            was_open = self._delivery.pace.state is PaceState.OPEN
-            self._delivery.settle(call, outcome, time.monotonic())
-            messages = self._delivery.messages()
-            self._recount()
+        dispatch, delivery = self._dispatch, self._dispatch.delivery
+        with dispatch.lock:
+            was_open = delivery.pace.state is PaceState.OPEN
+            delivery.settle(call, outcome, time.monotonic())
+            dispatch.recount()
             life = self.life  # not always this lane's own: the client may have been reopened
             if life is not None and (not was_open or self._is_sender_needed(life)):
+                life.wakes_at = 0.0  # once is enough
                 life.ring()
-        self._diagnostics.tell(messages)
-        return True
 
     def _is_sender_needed(self, life: Life) -> bool:
         """Tell whether the sender sleeps for longer than is good. Under the lock."""
-        ready = self._delivery.lanes.ready
-        until = self._delivery.wait_until()
-        if until is not None and until < life.wakes_at - _NAP:
-            return True
-        if ready:
-            return life.wakes_at == math.inf
-        return len(self.inbox) >= self._config.batch_size
+        delivery = self._dispatch.delivery
+        soon = time.monotonic() + _NAP
+        if life.wakes_at <= soon:
+            return False
+        until = delivery.wait_until()
+        is_due = until is not None and until < life.wakes_at - _NAP
+        return is_due or delivery.has_news or delivery.lanes.ready > 0
 
     def _deliver_inline(self, wait: Wait, deadline: float) -> None:
         """Do the work of sender and lanes in this thread: none can be started any more."""
-        life = Life()
-        life.hurry = True
+        dispatch, delivery = self._dispatch, self._dispatch.delivery
         connection = self._transport.connect()
         try:
             while not wait.done and time.monotonic() < deadline:
-                while self._batch_is_due(life):
-                    self._line_up()
-                if self._work_once(connection, deadline):
+                while self.inbox:
+                    dispatch.line_up()
+                with dispatch.lock:
+                    delivery.let_counters_leave(time.monotonic(), hurry=True)
+                call = dispatch.take()
+                if call is not None:
+                    self._post(call, connection, deadline)
                     continue
-                until = self._delivery.wait_until()
+                with dispatch.lock:
+                    until = delivery.wait_until()
                 if until is None:
-                    return
+                    break
                 time.sleep(max(0.0, min(until, deadline) - time.monotonic()))
         finally:
             connection.close()
-
-    # The books, and what is said.
-
-    def _recount(self) -> None:
-        """Tell the callers how many events wait behind the inbox, and who waits. Under the lock."""
-        self._delivery.enter_turned_away(self.inbox.turned_away)
-        ledger = self._delivery.ledger
-        self.inbox.backlog = ledger.unsettled - len(self._delivery.out)
-        for wait in ledger.waits:
-            if not self.inbox.holds(wait.up_to) and ledger.is_settled(wait.up_to):
-                wait.end()

@@ -10,31 +10,36 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 from pythonjsonlogger.core import RESERVED_ATTRS, BaseJsonFormatter
 
-from ._calls import Call
 from ._capture import (
-    ALWAYS_RESERVED,
+    OWN_ATTRIBUTES,
     STRUCTLOG_KEYS,
-    CapturedEvent,
     as_event,
-    caller,
+    capture_extras,
+    captured,
     freeze_event,
     freeze_fields,
     own_fields,
 )
 from ._config import OpenPanelConfig
 from ._diagnostics import Diagnostics
-from ._encoding import dumps, freeze
-from ._rendered import UnsendableError
+from ._encoding import dumps, plain, render_properties
+from ._redaction import Redaction
+from ._render import build
+from ._rendered import Built, Data, UnsendableError, source_of
 
 __all__ = ["EventFilter", "OpenPanelFormatter", "find_event"]
 
 _diagnostics = Diagnostics()
-_NOTHING: Mapping[str, object] = {}
+_ALWAYS_RESERVED = frozenset({"taskName", "request"})
+"""Names that are no extras beside a record's own: asyncio's (Python 3.12 on), and Django's."""
+_MOST_NAMES = 10_000
+Captured = tuple[Callable[[Data], Built], Data]
 
 
 def find_event(
@@ -73,13 +78,14 @@ class OpenPanelFormatter(BaseJsonFormatter):
         event_key: The extra that makes a record an event; default ``event``.
         marker: The key that marks an entry of structlog; default ``_event``.
         global_properties: Properties of every track call.
+        redact: Names or patterns of properties whose values are hidden; default: none.
         **options: The other options of ``python-json-logger``'s ``BaseJsonFormatter``.
 
     Raises:
         ConfigurationError: If one of its own options has a value that is not allowed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - four are logging.Formatter's
         self,
         fmt: str | None = None,
         datefmt: str | None = None,
@@ -89,17 +95,19 @@ class OpenPanelFormatter(BaseJsonFormatter):
         event_key: str | None = None,
         marker: str | None = None,
         global_properties: Mapping[str, object] | str | None = None,
+        redact: Iterable[str] | str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(fmt, datefmt, style, validate, **options)
         if fmt is None:  # the base class would add the message
             self._required_fields = []
             self._skip_fields = set(self.reserved_attrs)
-        self._reserved = self.reserved_attrs | ALWAYS_RESERVED
+        self._reserved = self.reserved_attrs | _ALWAYS_RESERVED
         self._given: dict[str, object] = {
             "event_key": event_key,
             "marker": marker,
             "global_properties": global_properties,
+            "redact": redact,
         }
         self._is_plain = self._only_extras()
         self._configure(OpenPanelConfig.from_options(self._given))
@@ -115,39 +123,65 @@ class OpenPanelFormatter(BaseJsonFormatter):
     def _configure(self, config: OpenPanelConfig) -> None:
         self.event_key = config.event_key
         self.marker = config.marker
-        self._common = {key: freeze(value) for key, value in config.global_properties.items()}
+        self._common = render_properties(config.global_properties)
+        self._redaction = Redaction(config.redact) if config.redact else None
         self._left_out = frozenset({*self._reserved, self.event_key, self.marker})
+        self._wanted: dict[str, bool] = {}
 
-    def capture(self, record: logging.LogRecord) -> CapturedEvent | None:
+    def capture(self, record: logging.LogRecord) -> Captured | None:
         """Take what is needed of a record, frozen; None if it is no event.
 
         Called in the application's thread. The record stays as it is.
+
+        Returns:
+            How to build the call, and what from.
         """
+        if (
+            self._is_plain
+            and type(record) is logging.LogRecord
+            and type(record.__dict__.get(self.event_key)) is str
+            and type(record.created) is float
+        ):
+            return self._build_plain, capture_extras(record)
+        return self._capture_any(record)
+
+    def _capture_any(self, record: logging.LogRecord) -> Captured | None:
+        """Take a record of any kind: with a call as an object, from structlog, by options."""
         event, is_entry = find_event(record, self.event_key, self.marker)
         if event is None:
             return None
-        fields: dict[str, object] = {}
         if self._is_plain:
             left_out = self._left_out | STRUCTLOG_KEYS if is_entry else self._left_out
-            freeze_fields(record.__dict__, left_out, fields)
+            fields = freeze_fields(own_fields(record.__dict__, left_out))
             if isinstance(record.msg, dict):
-                freeze_fields(record.msg, STRUCTLOG_KEYS, fields)
+                fields.update(freeze_fields(own_fields(record.msg, STRUCTLOG_KEYS)))
         else:
-            freeze_fields(self._select(record), frozenset(), fields)
-        return CapturedEvent(
-            freeze_event(event),
-            fields,
-            self._common,
-            record.created if isinstance(record.created, (int, float)) else time.time(),
-            record.pathname,
-            record.lineno,
-        )
+            fields = freeze_fields(self._select(record).items())
+        created = record.created if isinstance(record.created, (int, float)) else time.time()
+        source = (record.pathname, record.lineno)
+        return self._build, captured(freeze_event(event), fields, float(created), *source)
 
-    @staticmethod
-    def capture_call(call: Call) -> CapturedEvent:
-        """Take a call object that comes without a record."""
-        pathname, lineno = caller()
-        return CapturedEvent(freeze_event(call), {}, _NOTHING, time.time(), pathname, lineno)
+    def _build_plain(self, data: Data) -> Built:
+        """Build the call of a plain record, in the sender's thread."""
+        wanted = self._wanted
+        fields = []
+        for item in islice(data.items(), OWN_ATTRIBUTES, None):
+            key = item[0]
+            if wanted[key] if key in wanted else self._is_wanted(key):
+                fields.append(item)
+        event = data[self.event_key]
+        return build(event, fields, self._common, data["created"], self._redaction)
+
+    def _is_wanted(self, key: str) -> bool:
+        is_wanted = any(True for _ in own_fields({key: None}, self._left_out))
+        if len(self._wanted) < _MOST_NAMES:  # names may come from outside, without an end
+            self._wanted[key] = is_wanted
+        return is_wanted
+
+    def _build(self, data: Data) -> Built:
+        """Build the call of any other record, in the sender's thread."""
+        fields = data["fields"].items()
+        return build(data["event"], fields, self._common, data["created"], self._redaction)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's call as one line of JSON; an empty text if it is no event.
@@ -155,19 +189,20 @@ class OpenPanelFormatter(BaseJsonFormatter):
         Add an `EventFilter` to the handler, so that records that are no events give no line. What
         cannot become a call gives an empty text, too, and is said on the logger ``op_logging``.
         """
-        captured = self.capture(record)
-        if captured is None:
+        found = self.capture(record)
+        if found is None:
             return ""
+        build_call, data = found
         try:
-            return self.serialize_log_record(captured.wire())
+            return self.serialize_log_record(build_call(data).line())
         except UnsendableError as error:
-            text = f"an event logged at {captured.source} cannot be written: {error}"
+            text = f"an event logged at {source_of(data)} cannot be written: {error}"
             _diagnostics.say(error.reason, text)
             return ""
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         """Return a call as JSON."""
-        return dumps(log_data).decode("utf-8")
+        return dumps(plain(log_data)).decode("utf-8")
 
     def _only_extras(self) -> bool:
         """Tell whether the record's extras are all that is wanted, so that options cost nothing."""
@@ -175,6 +210,7 @@ class OpenPanelFormatter(BaseJsonFormatter):
         return (
             not any((self._required_fields, self.rename_fields, self.static_fields))
             and not any((self.defaults, self.timestamp))
+            and self._reserved.issuperset(RESERVED_ATTRS)
             and of_mine.add_fields is BaseJsonFormatter.add_fields
             and of_mine.process_log_record is BaseJsonFormatter.process_log_record
         )

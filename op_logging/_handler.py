@@ -16,11 +16,14 @@ from . import _process
 from ._client import OpenPanelClient
 from ._config import OpenPanelConfig
 from ._formatter import OpenPanelFormatter
+from ._patterns import Patterns
+from ._render import name_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ._config import Options
+    from ._rendered import Data
     from ._stats import DeliveryStats
 
 __all__ = ["OpenPanelHandler"]
@@ -72,6 +75,10 @@ class OpenPanelHandler(logging.Handler):
         super().__init__(level)  # from here on logging.shutdown() knows it, and flushes it
         self.client.attach(self)
         self._inbox = self.client.inbox
+        only_loggers, only_events = self.config.only_loggers, self.config.only_events
+        self._only_loggers = Patterns(only_loggers, with_children=True) if only_loggers else None
+        self._only_events = Patterns(only_events) if only_events else None
+        self._must_look = bool(only_loggers or only_events)
         self.setFormatter(None)
 
     def setFormatter(self, fmt: logging.Formatter | None) -> None:  # noqa: N802
@@ -82,6 +89,7 @@ class OpenPanelHandler(logging.Handler):
         super().setFormatter(fmt)
         formatter = fmt if isinstance(fmt, OpenPanelFormatter) else OpenPanelFormatter()
         self._formatter = formatter.under(self.config)
+        self._capture = self._formatter.capture
         self._event_key = self._formatter.event_key
         self._marker = self._formatter.marker
 
@@ -114,13 +122,15 @@ class OpenPanelHandler(logging.Handler):
         if inbox is None:
             return
         try:
-            captured = self._formatter.capture(record)
-            if captured is None or (self.client.attached > 1 and self._was_sent(record)):
+            found = self._capture(record)
+            if found is None or (self._must_look and self._is_unwanted(record, found[1])):
                 return
-            if _process.is_speaking():
-                inbox.turn_away("recursion", captured.source)
+            if self.client.attached > 1 and self._was_sent(record):
+                return
+            if _process.speakers and _process.is_speaking():
+                inbox.turn_away("recursion", f"{record.pathname}:{record.lineno}")
             else:
-                inbox.put(captured)
+                inbox.put(*found)
         except Exception:  # noqa: BLE001 - nothing may reach the application's log call
             self._fail(record)
 
@@ -164,6 +174,15 @@ class OpenPanelHandler(logging.Handler):
         except Exception:  # noqa: BLE001 - nothing may reach the application's log call
             self._fail(record)
             return False
+
+    def _is_unwanted(self, record: logging.LogRecord, data: Data) -> bool:
+        """Tell whether ``only_loggers`` or ``only_events`` leave a record out."""
+        if self._only_loggers is not None and not self._only_loggers(record.name):
+            return True
+        if self._only_events is None:
+            return False
+        event = data["event"] if "fields" in data else data[self._event_key]
+        return not self._only_events(name_of(event))
 
     def _fail(self, record: logging.LogRecord) -> None:
         """Count an event that was lost to an exception, and show it as any handler does."""

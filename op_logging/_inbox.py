@@ -12,9 +12,11 @@ from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
-from ._rendered import Captured
+from ._rendered import Built, Data, Entry, source_of
 
-__all__ = ["Doorbell", "Inbox"]
+__all__ = ["Doorbell", "Inbox", "TurnedAway"]
+
+TurnedAway = tuple[str, str, Entry | None]
 
 
 class Doorbell:
@@ -48,23 +50,23 @@ class Doorbell:
 
 
 class Inbox:
-    """A bounded queue of captured events with a doorbell for the one who empties it.
+    """A bounded queue of entries with a doorbell for the one who empties it.
 
     Args:
         limit: How many events may wait, here and behind the sender.
         drop_oldest: Whether a full queue drops its oldest event instead of the new one. What the
-            sender has taken already is not dropped any more.
+            sender has taken already is its own to drop.
         start: Called in the caller's thread for an event that nobody is there to send.
 
     Attributes:
         doorbell: The sender's; None while there is no sender. The only place that says so, so that
             no two threads can see halves of a change.
         owner: Who is to live as long as the threads that deliver, so that the exit finds it.
-        backlog: How many events wait behind the sender; kept by the engine.
+        backlog: How many events wait behind the sender; kept by the dispatch.
         generation: What events that come in now are marked with. Whoever begins to wait for what
-            is there raises it, under the engine's lock, and so tells it from what comes later.
-        turned_away: Reason and source of each event that was dropped here: for the sender to count
-            and to say.
+            is there raises it, under the dispatch's lock, and so tells it from what comes later.
+        turned_away: Reason, source and, where it can be had, the entry of each event that was
+            dropped here: for the sender to count and to say.
     """
 
     def __init__(self, limit: int, *, drop_oldest: bool, start: Callable[[], None]) -> None:
@@ -76,35 +78,45 @@ class Inbox:
 
     def renew(self) -> None:
         """Forget everything: the child of a fork leaves what it inherited to its parent."""
-        self._queue: deque[Captured] = deque()
+        self._queue: deque[Entry] = deque()
         self.doorbell: Doorbell | None = None
         self.backlog = 0
         self.generation = 0
-        self.turned_away: deque[tuple[str, str]] = deque()
+        self.turned_away: deque[TurnedAway] = deque()
 
     def __len__(self) -> int:
         """How many events wait to be taken."""
         return len(self._queue)
 
-    def put(self, captured: Captured) -> bool:
+    def put(self, build: Callable[[Data], Built], data: Data) -> bool:
         """Take an event in; return whether there was room for it."""
         queue = self._queue
-        if len(queue) + self.backlog >= self._limit and not self._make_room(captured):
+        entry = (build, data, self.generation)
+        if len(queue) + self.backlog >= self._limit and not self._make_room(entry):
             return False
-        captured.generation = self.generation
-        queue.append(captured)
-        self._call_sender()
+        queue.append(entry)
+        doorbell = self.doorbell
+        if doorbell is None:
+            self._start()
+        elif doorbell.asleep:
+            doorbell.ring()
         return True
 
-    def turn_away(self, reason: str, source: str) -> None:
+    def turn_away(self, reason: str, source: str, entry: Entry | None = None) -> None:
         """Note an event that did not come in, for the sender to count and to say.
 
         Args:
             reason: A short name for the statistics.
             source: Which line of code logged it, ``path:line``.
+            entry: The event itself.
         """
-        self.turned_away.append((reason, source))
-        self._call_sender()
+        known = entry if len(self.turned_away) < self._limit else None
+        self.turned_away.append((reason, source, known))
+        doorbell = self.doorbell
+        if doorbell is None:
+            self._start()
+        elif doorbell.asleep:
+            doorbell.ring()
 
     def sleep(self, doorbell: Doorbell, seconds: float | None) -> None:
         """Wait for an event or a ring, at most so many seconds; None: without an end. The sender's.
@@ -119,10 +131,10 @@ class Inbox:
             return
         doorbell.sleep(seconds)
 
-    def take(self, most: int) -> list[Captured]:
+    def take(self, most: int) -> list[Entry]:
         """Take out the oldest events, at most so many."""
         queue = self._queue
-        events: list[Captured] = []
+        events: list[Entry] = []
         try:
             while len(events) < most:
                 events.append(queue.popleft())
@@ -130,9 +142,9 @@ class Inbox:
             pass
         return events
 
-    def take_up_to(self, generation: int) -> list[Captured]:
+    def take_up_to(self, generation: int) -> list[Entry]:
         """Take out the oldest events, up to the first that is of a later generation."""
-        events: list[Captured] = []
+        events: list[Entry] = []
         while self.holds(generation):
             events += self.take(1)
         return events
@@ -140,31 +152,25 @@ class Inbox:
     def holds(self, generation: int) -> bool:
         """Tell whether the oldest waiting event is of this generation or an earlier one."""
         try:
-            return self._queue[0].generation <= generation
+            return self._queue[0][2] <= generation
         except IndexError:
             return False
 
     def oldest(self) -> float | None:
         """Return when the oldest waiting event was logged, in seconds since the epoch."""
         try:
-            return self._queue[0].created
+            created: float = self._queue[0][1]["created"]
         except IndexError:
             return None
+        return created
 
-    def _make_room(self, captured: Captured) -> bool:
+    def _make_room(self, entry: Entry) -> bool:
         if self._drop_oldest:
+            if len(self._queue) < self._limit:  # the sender drops the oldest of what it has
+                return True
             try:
-                oldest = self._queue.popleft()
+                entry = self._queue.popleft()
             except IndexError:  # the sender was quicker
                 return True
-            self.turned_away.append(("queue_full", oldest.source))
-            return True
-        self.turn_away("queue_full", captured.source)
-        return False
-
-    def _call_sender(self) -> None:
-        doorbell = self.doorbell
-        if doorbell is None:
-            self._start()
-        elif doorbell.asleep:
-            doorbell.ring()
+        self.turn_away("queue_full", source_of(entry[1]), entry)
+        return self._drop_oldest

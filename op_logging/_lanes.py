@@ -72,7 +72,7 @@ class Lanes:
         line = self._lines.get(call.profile)
         if line is None:
             line = self._lines[call.profile] = _Line()
-        if line.barrier or line.later or (call.barrier and line.unanswered):
+        if line.barrier or line.later or (call.kind.barrier and line.unanswered):
             line.later.append(call)
             self._behind += 1
         else:
@@ -92,7 +92,7 @@ class Lanes:
             return None
         if probe:
             for index, call in enumerate(islice(self._ready, _PROBE_CHOICE)):
-                if not call.attempts and not call.at_most_once:
+                if not call.attempts and not call.kind.at_most_once:
                     del self._ready[index]
                     return call
         return self._ready.popleft()
@@ -110,7 +110,7 @@ class Lanes:
             del self._lines[call.profile]
             return
         self._open(line, self._next_of(line))
-        while not line.barrier and line.later and not line.later[0].barrier:
+        while not line.barrier and line.later and not line.later[0].kind.barrier:
             self._open(line, self._next_of(line))
 
     def again(self, call: RenderedCall, due: float) -> None:
@@ -118,9 +118,18 @@ class Lanes:
         heapq.heappush(self._again, (due, next(self._ticket), call))
 
     def detach(self, call: RenderedCall) -> None:
-        """Let what waits behind a taken call go on without waiting for it."""
+        """Let what waits behind a taken call go on without waiting for it, from now on."""
         self.answered(call)
         call.profile = None
+
+    def evict(self) -> RenderedCall | None:
+        """Take out the oldest call that could leave; None where there is none.
+
+        `answered` must follow.
+        """
+        if self._again:
+            return heapq.heappop(self._again)[2]
+        return self._ready.popleft() if self._ready else None
 
     def wake(self, now: float) -> None:
         """Make the calls ready that are due to be sent again."""
@@ -152,7 +161,7 @@ class Lanes:
 
     def _open(self, line: _Line, call: RenderedCall) -> None:
         line.unanswered += 1
-        line.barrier = call.barrier
+        line.barrier = call.kind.barrier
         self._ready.append(call)
 
     def _next_of(self, line: _Line) -> RenderedCall:

@@ -54,6 +54,7 @@ class Ledger:
     def __init__(self) -> None:
         self.taken = 0
         self.delivered = 0
+        self.merged = 0
         self.rejected = 0
         self.dropped = 0
         self.retried = 0
@@ -79,6 +80,11 @@ class Ledger:
     def deliver(self, generation: int) -> None:
         """Enter a call that the server stored."""
         self.delivered += 1
+        self._settle(generation)
+
+    def merge(self, generation: int) -> None:
+        """Enter a counter that was summed into another call."""
+        self.merged += 1
         self._settle(generation)
 
     def reject(self, generation: int, reason: str) -> None:
@@ -113,21 +119,24 @@ class Ledger:
         """Tell whether no event that was taken, up to a generation, is unsettled."""
         return all(generation > up_to for generation in self._open)
 
-    def snapshot(self, queued: int, in_flight: int, oldest: float) -> DeliveryStats:
+    def snapshot(self, queued: int, in_flight: int, oldest: float, held: int = 0) -> DeliveryStats:
         """Return the statistics.
 
         Args:
             queued: How many events are in the queue now.
             in_flight: How many calls wait for their answer.
             oldest: Age of the oldest unsettled event in seconds.
+            held: How many sums of counters wait.
         """
         return DeliveryStats(
             accepted=self.taken + self._turned_away + queued,
             delivered=self.delivered,
+            merged=self.merged,
             rejected=self.rejected,
             dropped=self.dropped,
-            queued=queued + self.unsettled - in_flight,
+            queued=queued + self.unsettled - in_flight - held,
             in_flight=in_flight,
+            held=held,
             reasons=MappingProxyType(dict(self.reasons)),
             retried=self.retried,
             oldest=oldest,

@@ -29,6 +29,7 @@ class Life(Doorbell):
             first, so that few connections stay in use. Under the lock.
         threads: All of them. Only its own sender takes dead ones off the list.
         own: The sender's own connection, for when no lane can be started.
+        due: Whether the sender takes what is in the queue, to its end.
         wakes_at: When the sender will look again by itself (monotonic clock).
         first_seen: When the sender saw the oldest event of the queue (monotonic clock).
     """
@@ -37,6 +38,7 @@ class Life(Doorbell):
         super().__init__()
         self.over = False
         self.hurry = False
+        self.due = False
         self.lanes = 0
         self.idle: list[SimpleQueue[None]] = []
         self.threads: list[threading.Thread] = []

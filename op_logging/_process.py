@@ -27,6 +27,7 @@ __all__ = [
     "mark_delivery_thread",
     "members",
     "on_delivery_thread",
+    "speakers",
     "speaking",
     "watch_exit",
 ]
@@ -55,6 +56,9 @@ class Member(Protocol):
 _LONGEST_WAIT = 4_000_000.0
 """Seconds. What is longer overflows in some wait of some system."""
 
+speakers: dict[int, int] = {}
+"""The threads inside of `speaking`, and how deep. Mostly empty, which is a quick look for others.
+No lock, so safe in signal handlers."""
 _members: list[weakref.ref[Member]] = []
 _thread = threading.local()
 _exit_began: float | None = None
@@ -87,20 +91,24 @@ def on_delivery_thread() -> bool:
 def speaking() -> Iterator[None]:
     """Mark the current thread as running somebody else's code on the package's behalf.
 
-    What is logged there, by a handler that shows a diagnosis, say, must not become an event:
-    it might be the cause of the next one, for ever.
+    What is logged there, by a hook, or by a handler that shows a diagnosis, must not become an
+    event: it might be the cause of the next one, for ever.
     """
-    depth = getattr(_thread, "speaking", 0)
-    _thread.speaking = depth + 1
+    thread = threading.get_ident()
+    outer = speakers.get(thread, 0)
+    speakers[thread] = outer + 1
     try:
         yield
     finally:
-        _thread.speaking = depth
+        if outer:
+            speakers[thread] = outer
+        else:
+            speakers.pop(thread, None)
 
 
 def is_speaking() -> bool:
     """Tell whether the current thread is inside of `speaking`."""
-    return getattr(_thread, "speaking", 0) > 0
+    return threading.get_ident() in speakers
 
 
 def deadline_after(seconds: float) -> float:
@@ -163,6 +171,7 @@ def _after_fork() -> None:
     global _exit_began, _thread  # noqa: PLW0603 - the child has an exit of its own
     _exit_began = None
     _thread = threading.local()
+    speakers.clear()
     for member in members():
         member.after_fork()
 

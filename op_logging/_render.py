@@ -8,26 +8,40 @@ fork in the middle of an import leaves the child with half a module.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
 
 from ._encoding import (
     dumps,
     header_text,
     iso_timestamp,
+    plain,
     profile_key,
+    property_value,
     render_properties,
 )
-from ._rendered import RenderedCall, UnsendableError
+from ._redaction import Redaction
+from ._rendered import (
+    NO_HEADERS,
+    Built,
+    Counts,
+    Data,
+    RenderedCall,
+    UnsendableError,
+    kind_of,
+)
 
-__all__ = ["SPECIAL_FIELDS", "Built", "FrozenCall", "OddValue", "build", "to_rendered"]
+__all__ = ["SPECIAL_FIELDS", "FrozenCall", "OddValue", "build", "checked", "name_of", "to_rendered"]
 
 SPECIAL_FIELDS = frozenset({"profile_id", "groups", "properties", "ip", "user_agent", "device_id"})
 """Extras that are not simply properties."""
-_BARRIERS = frozenset({"identify", "alias", "group", "assign_group"})
-_COUNTERS = frozenset({"increment", "decrement"})
 _WITH_PROPERTIES = frozenset({"track", "identify", "group"})
-_LONGEST_LABEL = 100
+_NOTHING: Mapping[str, Any] = {}
+_NOT_JSON = frozenset({UUID, Decimal})
 
 
 @dataclass(frozen=True)
@@ -41,7 +55,7 @@ class FrozenCall:
     """
 
     type: str
-    payload: dict[str, object]
+    payload: Mapping[str, Any]
     is_event: bool
 
 
@@ -56,106 +70,151 @@ class OddValue:
     kind: str
 
 
-@dataclass
-class Built:
-    """A call as data.
-
-    Attributes:
-        call: ``{"type": …, "payload": …}``, JSON-ready.
-        headers: The headers of this call alone, lower-case names.
-        profile: What its order is kept by.
-        notes: What was left out and why, free of values.
-    """
-
-    call: dict[str, object]
-    headers: dict[str, str]
-    profile: str | None = None
-    notes: list[str] = field(default_factory=list)
-
-
 def build(
-    event: object, fields: Mapping[str, object], common: Mapping[str, object], created: float
+    event: object,
+    fields: Iterable[tuple[str, Any]],
+    common: Mapping[str, Any],
+    created: float,
+    redaction: Redaction | None = None,
 ) -> Built:
     """Put a call together.
 
     Args:
         event: The name of a track call, a `FrozenCall`, or a raw call.
         fields: The extras, special ones among them.
-        common: Properties of every track call.
+        common: Properties of every track call, JSON-ready.
         created: When it was logged, in seconds since the epoch.
+        redaction: Which properties to hide.
 
     Raises:
         UnsendableError: If no call can be made of it.
     """
-    built = Built({}, {})
-    _add_headers(built, fields)
+    extras: dict[str, Any] = {}
+    special: dict[str, Any] = {}
+    for key, value in fields:
+        if key in SPECIAL_FIELDS:
+            special[key] = plain(value) if type(value) in _NOT_JSON else value
+        else:
+            extras[key] = property_value(value)
+    notes: list[str] = []
     if isinstance(event, str):
         if not event:
             raise UnsendableError("invalid", "the event's name is empty")
-        frozen = FrozenCall("track", {"name": event}, is_event=True)
-        _build_call(built, frozen, fields, common, created)
+        call = _event_call("track", {"name": event}, extras, special, common, created, notes)
     elif isinstance(event, FrozenCall):
-        _build_call(built, event, fields, common, created)
+        build_call = _event_call if event.is_event else _other_call
+        call = build_call(event.type, event.payload, extras, special, common, created, notes)
     else:
-        _build_raw(built, event, created)
-    return built
+        call = _raw_call(event, created)
+    if redaction is not None:
+        redaction.apply(call["payload"])
+    headers = _headers(special, notes) if "ip" in special or "user_agent" in special else NO_HEADERS
+    return Built(call, headers, tuple(notes), special.get("profile_id"))
 
 
-def to_rendered(built: Built, created: float, source: str) -> RenderedCall:
+def name_of(event: object) -> str:
+    """Return what an event is called: a track call's name, another call's type."""
+    if isinstance(event, str):
+        return event
+    is_call = isinstance(event, FrozenCall)
+    kind, payload = (event.type, event.payload) if is_call else (None, {})  # type: ignore[attr-defined]
+    if isinstance(event, dict):
+        kind, payload = event.get("type"), event.get("payload")
+    name = payload.get("name") if kind == "track" and isinstance(payload, Mapping) else kind
+    return str(name)
+
+
+def checked(line: object) -> Built:
+    """Return the call that a hook handed back, as it stands on a line of the formatter.
+
+    Raises:
+        UnsendableError: If it is no call.
+    """
+    found = plain(line) if isinstance(line, Mapping) else None
+    if not isinstance(found, dict):
+        raise UnsendableError("hook_failed", f"it returned no call but {type(line).__name__}")
+    headers = found.pop("headers", None)
+    call = _raw_call(found, None)
+    own = {
+        name: text
+        for name, value in (headers.items() if isinstance(headers, dict) else ())
+        if name in {"x-client-ip", "user-agent"} and (text := header_text(value)) is not None
+    }
+    return Built(call, own or NO_HEADERS)
+
+
+def to_rendered(built: Built, data: Data, generation: int) -> RenderedCall:
     """Turn a call into bytes, with what delivery has to know of it."""
-    kind = str(built.call["type"])
-    payload = _mapping(built.call["payload"])
-    properties = payload.get("properties")
-    is_revenue = kind == "track" and isinstance(properties, dict) and "__revenue" in properties
+    call, headers, _, given = built
+    payload = call["payload"]
+    kind = kind_of(call)
+    profile = _order_key(kind.type, payload, given)
     return RenderedCall(
-        type=kind,
-        label=_label(kind, payload),
-        body=dumps(built.call),
-        headers=built.headers,
-        profile=built.profile,
-        barrier=kind in _BARRIERS,
-        at_most_once=is_revenue or kind in _COUNTERS,
-        counter=kind in _COUNTERS,
-        created=created,
-        source=source,
-        notes=tuple(built.notes),
+        kind,
+        dumps(call),
+        data,
+        headers=headers,
+        profile=profile,
+        counts=_counts(call, profile) if kind.counter else None,
+        generation=generation,
     )
 
 
-def _build_call(
-    built: Built,
-    frozen: FrozenCall,
-    fields: Mapping[str, object],
-    common: Mapping[str, object],
+def _event_call(
+    kind: str,
+    given: Mapping[str, Any],
+    extras: dict[str, Any],
+    special: Mapping[str, Any],
+    common: Mapping[str, Any],
     created: float,
-) -> None:
-    payload = dict(frozen.payload)
-    if frozen.type in _WITH_PROPERTIES:
-        properties = dict(common) if frozen.is_event else {}
-        properties.update(_extras(built, fields))
-        properties.update(_mapping(payload.get("properties")))
-        if frozen.is_event:
-            properties.setdefault("__timestamp", iso_timestamp(created))
-        if properties or "properties" in payload:
-            payload["properties"] = render_properties(properties)
-    given = _profile(built, fields)
-    if "profileId" not in payload and given is not None and _takes_profile(frozen):
-        payload["profileId"] = given
-    if frozen.is_event and "groups" not in payload and fields.get("groups") is not None:
-        groups = _groups(built, fields["groups"])
-        if groups:
-            payload["groups"] = groups
-    built.call = {"type": frozen.type, "payload": payload}
-    built.profile = _order_key(frozen.type, payload, given)
+    notes: list[str],
+) -> dict[str, Any]:
+    """Put a track call together: global properties, then extras, then the call's own."""
+    payload = dict(given)
+    properties = {**common, **extras} if common else extras
+    if special:
+        _add_special(properties, special, notes)
+    own = payload.get("properties")
+    if own:
+        properties.update(render_properties(own))
+    if "__timestamp" not in properties:
+        properties["__timestamp"] = iso_timestamp(created)
+    payload["properties"] = properties
+    if special:
+        if "profileId" not in payload:
+            _add_profile(payload, special, notes)
+        if "groups" not in payload and special.get("groups") is not None:
+            groups = _groups(special["groups"], notes)
+            if groups:
+                payload["groups"] = groups
+    return {"type": kind, "payload": payload}
 
 
-def _takes_profile(frozen: FrozenCall) -> bool:
-    return frozen.is_event or frozen.type == "assign_group"
+def _other_call(
+    kind: str,
+    given: Mapping[str, Any],
+    extras: dict[str, Any],
+    special: Mapping[str, Any],
+    _common: Mapping[str, Any],
+    _created: float,
+    notes: list[str],
+) -> dict[str, Any]:
+    """Put a call together that is no event: extras become properties where it has any."""
+    payload = dict(given)
+    if kind in _WITH_PROPERTIES:
+        _add_special(extras, special, notes)
+        own = payload.get("properties")
+        extras.update(render_properties(own) if own else _NOTHING)
+        if extras or own is not None:
+            payload["properties"] = extras
+    if kind == "assign_group" and "profileId" not in payload:
+        _add_profile(payload, special, notes)
+    return {"type": kind, "payload": payload}
 
 
-def _build_raw(built: Built, event: object, created: float) -> None:
-    """Send a raw call as it is, but make its values fit and give a track call its time."""
-    raw = _mapping(event)
+def _raw_call(event: object, created: float | None) -> dict[str, Any]:
+    """Take a raw call as it is, but make its values fit and give a track call its time."""
+    raw = event if isinstance(event, dict) else {}
     kind, payload = raw.get("type"), raw.get("payload")
     if not isinstance(kind, str) or not isinstance(payload, dict):
         raise UnsendableError("invalid", "a raw call needs a text as type and a dict as payload")
@@ -164,67 +223,67 @@ def _build_raw(built: Built, event: object, created: float) -> None:
     if kind in _WITH_PROPERTIES and isinstance(properties, dict):
         payload["properties"] = render_properties(properties)
     if kind == "track" and ("properties" not in payload or isinstance(properties, dict)):
-        stamped = dict(_mapping(payload.get("properties")))
-        stamped.setdefault("__timestamp", iso_timestamp(created))
+        stamped = dict(payload.get("properties") or _NOTHING)
+        if created is not None:
+            stamped.setdefault("__timestamp", iso_timestamp(created))
         payload["properties"] = stamped
-    built.call = {**raw, "payload": payload}
-    built.profile = _order_key(kind, payload, None)
+    return {**raw, "payload": payload}
 
 
-def _extras(built: Built, fields: Mapping[str, object]) -> dict[str, object]:
-    """Return the extras that are properties."""
-    properties = {key: value for key, value in fields.items() if key not in SPECIAL_FIELDS}
-    nested = fields.get("properties")
+def _add_special(properties: dict[str, Any], special: Mapping[str, Any], notes: list[str]) -> None:
+    """Add those special extras that are properties after all."""
+    nested = special.get("properties")
     if isinstance(nested, Mapping):
-        properties.update(nested)
+        properties.update(render_properties(nested))
     elif nested is not None:
-        built.notes.append(f"properties must be a mapping, not {type(nested).__name__}: left out")
-    device_id = fields.get("device_id")
+        notes.append(f"properties must be a mapping, not {_kind(nested)}: left out")
+    device_id = special.get("device_id")
     if isinstance(device_id, (str, int)) and not isinstance(device_id, bool):
         properties["__deviceId"] = str(device_id)
     elif device_id is not None:
-        built.notes.append(f"device_id must be a text, not {_kind(device_id)}: left out")
-    return properties
+        notes.append(f"device_id must be a text, not {_kind(device_id)}: left out")
 
 
-def _profile(built: Built, fields: Mapping[str, object]) -> str | int | float | None:
-    value = fields.get("profile_id")
+def _add_profile(payload: dict[str, Any], special: Mapping[str, Any], notes: list[str]) -> None:
+    value = special.get("profile_id")
     if value is None:
-        return None
+        return
     profile = None if isinstance(value, OddValue) else profile_key(value)
     if profile is None:
-        built.notes.append(
-            f"profile_id must be a non-empty text or a number, not {_kind(value)}: left out"
-        )
-    return profile
+        text = f"profile_id must be a non-empty text or a number, not {_kind(value)}: left out"
+        notes.append(text)
+    else:
+        payload["profileId"] = profile
 
 
-def _groups(built: Built, value: object) -> list[str]:
+def _groups(value: object, notes: list[str]) -> list[str]:
     items = [value] if isinstance(value, str) else value
     if not isinstance(items, list):
-        built.notes.append(f"groups must be a list of texts, not {_kind(value)}: left out")
+        notes.append(f"groups must be a list of texts, not {_kind(value)}: left out")
         return []
     groups = [group for group in items if isinstance(group, str) and group]
     if len(groups) < len(items):
-        built.notes.append("groups must be non-empty texts: what is none was left out")
+        notes.append("groups must be non-empty texts: what is none was left out")
     return groups
 
 
-def _add_headers(built: Built, fields: Mapping[str, object]) -> None:
+def _headers(special: Mapping[str, Any], notes: list[str]) -> Mapping[str, str]:
+    headers: dict[str, str] = {}
     for name, header in (("ip", "x-client-ip"), ("user_agent", "user-agent")):
-        value = fields.get(name)
+        value = special.get(name)
         if value is None or value == "":
             continue
         text = header_text(value)
-        if text is None and isinstance(value, str):
-            built.notes.append(f"{name} has nothing that a header may hold: left out")
-        elif text is None:
-            built.notes.append(f"{name} must be a text, not {_kind(value)}: left out")
+        if text is not None:
+            headers[header] = text
+        elif isinstance(value, str):
+            notes.append(f"{name} has nothing that a header may hold: left out")
         else:
-            built.headers[header] = text
+            notes.append(f"{name} must be a text, not {_kind(value)}: left out")
+    return headers or NO_HEADERS
 
 
-def _order_key(kind: str, payload: Mapping[str, object], given: str | float | None) -> str | None:
+def _order_key(kind: str, payload: Mapping[str, Any], given: object) -> str | None:
     """Return what the order of a call is kept by: its profile, for a group else the group."""
     profile = payload.get("profileId", given)
     if isinstance(profile, (str, int, float)) and profile != "":
@@ -233,18 +292,21 @@ def _order_key(kind: str, payload: Mapping[str, object], given: str | float | No
     return f"group {group}" if kind == "group" and isinstance(group, str) else None
 
 
-def _label(kind: str, payload: Mapping[str, object]) -> str:
-    """Name a call in messages without personal data: event, counter and group type only."""
-    key = {"track": "name", "increment": "property", "decrement": "property", "group": "type"}
-    name = payload.get(key.get(kind, ""))
-    if not isinstance(name, str):
-        return kind[:_LONGEST_LABEL]
-    shown = "".join(char if char.isprintable() else "?" for char in name)
-    return f"{kind} {shown}"[:_LONGEST_LABEL]
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {}
+def _counts(call: Mapping[str, Any], profile: str | None) -> Counts | None:
+    """Return what a counter counts; None where it is none that the server would take."""
+    payload = call["payload"]
+    name, value = payload.get("property"), payload.get("value", 1)
+    if profile is None or not isinstance(name, str) or not name or isinstance(value, bool):
+        return None
+    if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        return None
+    if not payload.keys() <= {"profileId", "property", "value"} or call.keys() != {
+        "type",
+        "payload",
+    }:
+        return None
+    amount = value if call["type"] == "increment" else -value
+    return Counts(profile, payload["profileId"], name, amount)
 
 
 def _kind(value: object) -> str:

@@ -6,8 +6,6 @@ its marker.
 
 from __future__ import annotations
 
-import fnmatch
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
@@ -15,28 +13,35 @@ from typing import TYPE_CHECKING, Any
 from . import _process
 from ._capture import (
     STRUCTLOG_KEYS,
-    CapturedEvent,
     SentMarker,
     as_event,
     caller,
+    captured,
     freeze_event,
     freeze_fields,
+    own_fields,
 )
 from ._client import OpenPanelClient
-from ._config import ConfigurationError, OpenPanelConfig, import_dotted
+from ._config import ConfigurationError, OpenPanelConfig
 from ._diagnostics import LOGGER
-from ._encoding import freeze
+from ._encoding import are_scalars, render_properties
+from ._parsing import NotAllowedError, function
+from ._patterns import Patterns
+from ._redaction import Redaction
+from ._render import build
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ._config import Options
+    from ._rendered import Built, Data
     from ._stats import DeliveryStats
 
 __all__ = ["OpenPanelProcessor"]
 
 Entry = MutableMapping[str, Any]
 Track = Callable[[Entry], object]
+_TEXT = frozenset({str})
 
 
 class OpenPanelProcessor:
@@ -84,7 +89,8 @@ class OpenPanelProcessor:
         self._marker = self.config.marker
         self._keep = keep
         self._track = _chooser(track)
-        self._common = {key: freeze(v) for key, v in self.config.global_properties.items()}
+        self._common = render_properties(self.config.global_properties)
+        self._redaction = Redaction(self.config.redact) if self.config.redact else None
         self._left_out = STRUCTLOG_KEYS | {self._marker}
 
     def __call__(self, logger: object, method_name: str, event_dict: Entry) -> Entry:  # noqa: ARG002
@@ -138,14 +144,19 @@ class OpenPanelProcessor:
         if inbox is None:
             return
         pathname, lineno = caller()
-        if _process.is_speaking():
+        if _process.speakers and _process.is_speaking():
             inbox.turn_away("recursion", f"{pathname}:{lineno}")
             return
-        fields: dict[str, object] = {}
-        freeze_fields(entry, self._left_out, fields)
-        inbox.put(
-            CapturedEvent(freeze_event(event), fields, self._common, time.time(), pathname, lineno)
-        )
+        fields = dict(entry)
+        if not (are_scalars(map(type, fields.values())) and _TEXT.issuperset(map(type, fields))):
+            fields = freeze_fields(own_fields(fields, self._left_out))
+        frozen = event if type(event) is str else freeze_event(event)
+        inbox.put(self._build, captured(frozen, fields, time.time(), pathname, lineno))
+
+    def _build(self, data: Data) -> Built:
+        """Build the call of an entry, in the sender's thread."""
+        fields = own_fields(data["fields"], self._left_out)
+        return build(data["event"], fields, self._common, data["created"], self._redaction)
 
 
 def _is_our_own(entry: Entry) -> bool:
@@ -159,23 +170,28 @@ def _chooser(track: str | Iterable[str] | Track) -> Track | None:
         return None
     if track == "all":
         return lambda _entry: True
-    if isinstance(track, str):
-        track = import_dotted("track", track)
-    if callable(track):
-        return track
+    if isinstance(track, str) or callable(track):
+        try:
+            return function(track)
+        except NotAllowedError:
+            raise _wrong(track) from None
     try:
         patterns = list(track)
     except TypeError:
         patterns = []
     if not patterns or not all(isinstance(pattern, str) and pattern for pattern in patterns):
-        raise ConfigurationError(
-            f"track={track!r} is not allowed: use 'marked', 'all', a list of patterns such as "
-            "['order_*'], a callable, or the dotted path of one"
-        )
-    matches = re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns)).match
+        raise _wrong(track)
+    matches = Patterns(patterns)
 
     def by_name(entry: Mapping[str, Any]) -> bool:
         name = entry.get("event")
-        return isinstance(name, str) and matches(name) is not None
+        return isinstance(name, str) and matches(name)
 
     return by_name
+
+
+def _wrong(track: object) -> ConfigurationError:
+    return ConfigurationError(
+        f"track={track!r} is not allowed: use 'marked', 'all', a list of patterns such as "
+        "['order_*'], a callable, or the dotted path of one"
+    )

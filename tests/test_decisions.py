@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from hypothesis import given
@@ -13,6 +12,7 @@ from op_logging._delivery import Delivery
 from op_logging._outcomes import Outcome, Verdict
 from op_logging._pace import PaceState
 from op_logging._rendered import RenderedCall
+from support.calls import Named
 from support.clients import assert_adds_up
 
 DELIVERED = Outcome(Verdict.DELIVERED, status=200)
@@ -34,29 +34,22 @@ class Desk:
 
     def add(self, label: str, profile: str | None = "u1", **options: bool) -> RenderedCall:
         """Put a call in line."""
-        call = RenderedCall(
-            type="track",
-            label=label,
-            body=b"{}",
-            headers={},
-            profile=profile,
-            barrier=options.get("barrier", False),
-            at_most_once=options.get("at_most_once", False),
-            counter=options.get("counter", False),
-            created=time.time(),
-            source="app.py:1",
-        )
+        call = Named(label, profile, **options)
         call.generation = self.generation
         self.delivery.ledger.take([self.generation])
-        self.delivery.line_up(call)
+        self.delivery.line_up(call, self.now)
         return call
 
     def take(self) -> RenderedCall | None:
-        """Take the next call, as soon as one may leave."""
-        until = self.delivery.wait_until()
-        if until is not None:
-            self.now = max(self.now, until)
-        return self.delivery.take(self.now)
+        """Take the next call, as soon as one may leave; None if that will never be."""
+        while True:
+            until = self.delivery.wait_until()
+            if until is not None:
+                self.now = max(self.now, until)
+                self.delivery.let_counters_leave(self.now)
+            call = self.delivery.take(self.now)
+            if call is not None or until is None:
+                return call
 
     def settle(self, call: RenderedCall, outcome: Outcome) -> list[str]:
         """Settle a call half a second later; return what is to be said."""
@@ -197,7 +190,7 @@ def test_any_answers_keep_the_promises(
             break
         call = out.pop(next(picks, 0) % len(out))
         outcome = next(script, DELIVERED)
-        if call.at_most_once and outcome.verdict is Verdict.AMBIGUOUS:
+        if call.kind.at_most_once and outcome.verdict is Verdict.AMBIGUOUS:
             uncertain.add(call.label)
         desk.settle(call, outcome)
     assert desk.delivery.ledger.unsettled == 0
@@ -227,7 +220,7 @@ def test_what_is_out_when_the_client_is_closed_is_not_sent_again() -> None:
     desk.add("out")
     out = desk.take()
     assert out is not None
-    desk.delivery.close([], 0)
+    desk.delivery.close([], 0, desk.now)
     desk.generation = 1
     desk.add("later")
     said = desk.settle(out, BUSY)

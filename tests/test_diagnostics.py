@@ -192,7 +192,7 @@ def test_a_client_that_is_busy_does_not_keep_a_flush_beyond_its_time(
         held = threading.Event()
 
         def hold() -> None:
-            with engine.lock:
+            with engine._dispatch.lock:
                 held.set()
                 release.wait(10)
 

@@ -9,30 +9,16 @@ from hypothesis import strategies as st
 
 from op_logging._lanes import Lanes
 from op_logging._rendered import RenderedCall
+from support.calls import Named
 
 
 def call(
-    name: str,
-    profile: str | None = "u1",
-    *,
-    barrier: bool = False,
-    at_most_once: bool = False,
-    attempts: int = 0,
+    name: str, profile: str | None = "u1", *, attempts: int = 0, **options: bool
 ) -> RenderedCall:
     """Return a call that stands for itself."""
-    return RenderedCall(
-        type="identify" if barrier else "track",
-        label=name,
-        body=b"{}",
-        headers={},
-        profile=profile,
-        barrier=barrier,
-        at_most_once=at_most_once,
-        counter=False,
-        created=0.0,
-        source="here:1",
-        attempts=attempts,
-    )
+    made = Named(name, profile, **options)
+    made.attempts = attempts
+    return made
 
 
 def take_all(lanes: Lanes) -> list[RenderedCall]:
@@ -234,7 +220,7 @@ def test_any_mix_of_calls_answers_and_retries_keeps_the_order(
             earlier = {
                 number
                 for number, (profile, barrier) in enumerate(calls[: int(taken.label)])
-                if profile == taken.profile is not None and (barrier or taken.barrier)
+                if profile == taken.profile is not None and (barrier or taken.kind.barrier)
             }
             assert earlier <= done[taken.profile]
             out.append(taken)

@@ -27,6 +27,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[InspectorServer]:
         monkeypatch.setenv("OPENPANEL_API_URL", server.url)
         monkeypatch.setenv("OPENPANEL_CLIENT_ID", CLIENT_ID)
         monkeypatch.setenv("OPENPANEL_CLIENT_SECRET", SECRET)
+        # The stand-in writes profiles at once: nobody has to wait for it.
+        monkeypatch.setenv("OPENPANEL_COUNTER_INTERVAL", "0.1")
         yield server
         structlog.reset_defaults()
 

@@ -12,7 +12,12 @@ from op_logging import DeliveryStats, OpenPanelClient, OpenPanelHandler
 
 CLIENT_ID = "9d0a7c3e-1f52-4a86-b0cd-6f1e2a3b4c5d"
 SECRET = "sec_0123456789abcdef"
-FAST: dict[str, Any] = {"flush_interval": 0.01, "timeout": (2.0, 2.0), "max_backoff": 0.3}
+FAST: dict[str, Any] = {
+    "flush_interval": 0.01,
+    "timeout": (2.0, 2.0),
+    "max_backoff": 0.3,
+    "counter_interval": 0,
+}
 """Options that make a test quick; the behaviour is the same."""
 
 _numbers = count(1)

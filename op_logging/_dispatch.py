@@ -1,0 +1,189 @@
+"""The dispatch: what waits and what is out, behind one lock.
+
+Threads come here for a few lines at a time; nothing is rendered, posted or said while the lock is
+held. It is reentrant, since a signal handler may ask for the statistics, or flush.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+from ._batch import render_batch, tell_of_losses
+from ._config import OpenPanelConfig
+from ._delivery import Delivery
+from ._diagnostics import Diagnostics
+from ._inbox import Inbox, TurnedAway
+from ._ledger import Wait
+from ._rendered import RenderedCall
+from ._stats import DeliveryStats
+
+__all__ = ["Dispatch"]
+
+_BATCH = 25
+"""Events that are rendered at a time: some tenths of a millisecond."""
+
+
+class Dispatch:
+    """Moves events from the inbox to the lanes, and calls to their end.
+
+    Thread-safe. In a forked child, `renew` replaces the lock and forgets the calls.
+
+    Args:
+        config: The options.
+        diagnostics: Where to say what went wrong.
+        start: Called in the caller's thread for an event that nobody is there to send.
+    """
+
+    def __init__(
+        self, config: OpenPanelConfig, diagnostics: Diagnostics, start: Callable[[], None]
+    ) -> None:
+        self._config = config
+        self._diagnostics = diagnostics
+        self.inbox = Inbox(
+            config.queue_size, drop_oldest=config.overflow == "drop_oldest", start=start
+        )
+        self.renew()
+
+    def renew(self) -> None:
+        """Start from nothing, also in a forked child: nothing that was inherited is acquired."""
+        self.lock = threading.RLock()
+        self.delivery = Delivery(self._config)
+        self._turned_away: list[TurnedAway] = []
+        self.inbox.renew()
+
+    def has_work(self) -> bool:
+        """Tell whether anything waits."""
+        lanes, counters = self.delivery.lanes, self.delivery.counters
+        return bool(self.inbox) or lanes.waiting > 0 or len(counters) > 0
+
+    # Events come in.
+
+    def line_up(self) -> None:
+        """Take some events from the inbox, render them and put their calls in line."""
+        with self.lock:
+            entries = self.inbox.take(_BATCH)
+            self.delivery.ledger.take(entry[2] for entry in entries)
+            self.recount()
+        batch = render_batch(entries, self._config)
+        with self.lock:
+            now = time.monotonic()
+            for call in batch.calls:
+                self.delivery.line_up(call, now)
+            for generation, reason in batch.unsendable:
+                self.delivery.ledger.drop(generation, reason)
+            if batch.messages and batch.unsendable:
+                self.delivery.ledger.last_error = batch.messages[-1].text
+            if self._config.on_drop is not None:
+                self.delivery.lost += batch.lost
+            self.recount()
+        if batch.messages:
+            self._diagnostics.tell(batch.messages)
+
+    # Calls go out.
+
+    def take(self) -> RenderedCall | None:
+        """Take the next call that may leave now; it must be settled."""
+        with self.lock:
+            call = self.delivery.take(time.monotonic())
+            self.recount()
+        return call
+
+    # Whoever waits.
+
+    def expect(self, deadline: float | None = None) -> Wait:
+        """Start to wait for all events that came in so far; `forget` must follow.
+
+        Raises:
+            TimeoutError: If the lock was not to be had before ``deadline``.
+        """
+        left = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        if not self.lock.acquire(timeout=left):
+            raise TimeoutError
+        try:
+            wait = self.delivery.ledger.expect(self.inbox.generation)
+            self.inbox.generation += 1
+            self.recount()
+        finally:
+            self.lock.release()
+        return wait
+
+    def forget(self, wait: Wait) -> None:
+        """Stop waiting."""
+        with self.lock:
+            self.delivery.ledger.forget(wait)
+
+    def drop_up_to(self, generation: int) -> None:
+        """Drop what waits, up to a generation, since the client was closed."""
+        with self.lock:
+            queued = self.inbox.take_up_to(generation)
+            self.delivery.close([entry[2] for entry in queued], generation, time.monotonic())
+            if self._config.on_drop is not None:
+                self._turned_away += (("closed", "", entry) for entry in queued)
+            self.recount()
+
+    def stats(self) -> DeliveryStats:
+        """Return the statistics, all of one moment."""
+        with self.lock:
+            self.recount()
+            moments = (self.delivery.oldest(), self.inbox.oldest())
+            oldest = min((moment for moment in moments if moment is not None), default=math.inf)
+            return self.delivery.ledger.snapshot(
+                queued=len(self.inbox),
+                in_flight=len(self.delivery.out),
+                oldest=max(0.0, time.time() - oldest),
+                held=len(self.delivery.counters),
+            )
+
+    def recount(self) -> None:
+        """Tell the callers how much waits behind the inbox, and who waits. Under the lock."""
+        delivery, inbox = self.delivery, self.inbox
+        if inbox.turned_away:
+            self._enter_turned_away()
+        waiting = delivery.ledger.unsettled - len(delivery.out)
+        is_full = delivery.bytes >= self._config.queue_max_bytes
+        inbox.backlog = max(waiting, self._config.queue_size) if is_full else waiting
+        for wait in delivery.ledger.waits:
+            if not inbox.holds(wait.up_to) and delivery.ledger.is_settled(wait.up_to):
+                wait.end()
+
+    # What is said, and handed to hooks: without the lock.
+
+    def tell(self) -> None:
+        """Say what there is to say."""
+        with self.lock:
+            messages = self.delivery.messages()
+        self._diagnostics.tell(messages)
+
+    def hand_over_losses(self) -> None:
+        """Hand lost calls to ``on_drop``: in the sender's thread, or in who closes the client."""
+        hook = self._config.on_drop
+        if hook is not None and (self.delivery.lost or self._turned_away):
+            with self.lock:
+                lost, self.delivery.lost = self.delivery.lost, []
+                turned_away, self._turned_away = self._turned_away, []
+            tell_of_losses(hook, lost, self._diagnostics)
+            tell_of_losses(hook, _lines_of(turned_away), self._diagnostics)
+
+    def _enter_turned_away(self) -> None:
+        """Enter in the books what did not come in. Under the lock."""
+        sources: dict[str, list[str]] = defaultdict(list)
+        while self.inbox.turned_away:
+            found = self.inbox.turned_away.popleft()
+            sources[found[0]].append(found[1])
+            if self._config.on_drop is not None:
+                self._turned_away.append(found)
+        for reason, logged_at in sources.items():
+            self.delivery.turn_away(reason, logged_at)
+
+
+def _lines_of(turned_away: list[TurnedAway]) -> Iterator[tuple[dict[str, object], str]]:
+    """Build the calls that did not come in, for ``on_drop``."""
+    for reason, _, entry in turned_away:
+        if entry is not None:
+            with contextlib.suppress(Exception):  # what cannot be built cannot be handed on
+                yield entry[0](entry[1]).line(), reason

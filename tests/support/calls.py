@@ -1,0 +1,32 @@
+"""Calls for tests of what becomes of them."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from op_logging._rendered import Kind, RenderedCall
+
+
+class Named(RenderedCall):
+    """A call that is called as a test says.
+
+    Args:
+        name: What it is called.
+        profile: What its order is kept by.
+        options: Of its kind: ``barrier``, ``counter``, ``at_most_once``.
+    """
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str, profile: str | None = "u1", **options: bool) -> None:
+        kind = Kind("identify" if options.get("barrier") else "track", **options)
+        body = json.dumps({"type": kind.type, "payload": {"name": name}}).encode()
+        data = {"created": time.time(), "pathname": "app.py", "lineno": 1}
+        super().__init__(kind, body, data, profile=profile)
+        self._name = name
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+        return self._name
