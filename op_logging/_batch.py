@@ -13,7 +13,7 @@ from . import _process
 from ._config import OpenPanelConfig
 from ._diagnostics import Diagnostics, Message
 from ._render import checked, to_rendered
-from ._rendered import Built, Entry, RenderedCall, UnsendableError, source_of
+from ._rendered import Built, Entry, RenderedCall, UnsendableError, place_of, source_at
 
 __all__ = ["Batch", "render_batch", "tell_of_losses"]
 
@@ -93,7 +93,7 @@ def _give_up(batch: Batch, entry: Entry, built: Built | None, reason: str, words
         return
     if built is not None:
         batch.lost.append((built.line(), reason))
-    text = f"an event logged at {source_of(entry[1])} cannot be sent: {words}"
+    text = f"an event logged at {source_at(place_of(entry[1]))} cannot be sent: {words}"
     batch.messages.append(Message(reason, text))
 
 

@@ -18,19 +18,20 @@ from typing import Any
 from uuid import UUID
 
 from ._calls import Call, Revenue, Track
-from ._encoding import are_scalars, freeze, plain
+from ._encoding import SCALARS, are_scalars, freeze, plain
 from ._render import SPECIAL_FIELDS, FrozenCall, OddValue
-from ._rendered import Data
+from ._rendered import Place
 
 __all__ = [
     "OWN_ATTRIBUTES",
     "STRUCTLOG_KEYS",
+    "Caller",
     "SentMarker",
+    "Wanted",
     "as_event",
-    "caller",
     "capture_extras",
-    "captured",
     "freeze_event",
+    "freeze_extras",
     "freeze_fields",
     "own_fields",
 ]
@@ -48,10 +49,29 @@ STRUCTLOG_KEYS = frozenset(
 """Keys of an entry that structlog's own processors add."""
 _IDENTIFYING = SPECIAL_FIELDS - {"properties"}
 _MOST_IDS = 1_000
+_MOST_NAMES = 10_000
 _TEXTS_AND_NUMBERS = (str, int, float, UUID, Decimal, enum.Enum, IPv4Address, IPv6Address)
 _FOREIGN_PREFIXES = ("_", "otel", "dd.")
 """Private names, and what OpenTelemetry and Datadog put on every record."""
 _SKIPPED_PACKAGES = ("structlog", "logging", "op_logging")
+
+
+class Wanted(dict[str, bool]):
+    """Tells which names are those of properties, and remembers it: look them up.
+
+    Args:
+        reserved: Names that are not.
+    """
+
+    def __init__(self, reserved: Collection[str]) -> None:
+        super().__init__()
+        self._reserved = reserved
+
+    def __missing__(self, name: str) -> bool:
+        is_wanted = name not in self._reserved and not name.startswith(_FOREIGN_PREFIXES)
+        if len(self) < _MOST_NAMES:  # names may come from outside, without an end
+            self[name] = is_wanted
+        return is_wanted
 
 
 class SentMarker(str):
@@ -65,30 +85,15 @@ def capture_extras(record: logging.LogRecord) -> dict[str, Any]:
     fields = record.__dict__.copy()
     fields["args"] = fields["exc_info"] = None
     if not are_scalars(map(type, islice(fields.values(), OWN_ATTRIBUTES, None))):
-        for key, value in islice(fields.items(), OWN_ATTRIBUTES, None):
-            fields[key] = _freeze(key, value)
+        freeze_extras(fields)
     return fields
 
 
-def captured(
-    event: object, fields: Mapping[str, object], created: float, pathname: str, lineno: int
-) -> Data:
-    """Put frozen parts together, where they do not come from a plain record.
-
-    Args:
-        event: The name of a track call, a `FrozenCall`, or a raw call as a dict.
-        fields: The extras, frozen.
-        created: When it was logged, in seconds since the epoch.
-        pathname: The file of the line that logged it.
-        lineno: That line's number.
-    """
-    return {
-        "event": event,
-        "fields": fields,
-        "created": created,
-        "pathname": pathname,
-        "lineno": lineno,
-    }
+def freeze_extras(fields: dict[str, Any]) -> None:
+    """Freeze the extras in the copy of a plain record. Raises nothing."""
+    for key, value in islice(fields.items(), OWN_ATTRIBUTES, None):
+        if type(value) not in SCALARS:
+            fields[key] = _freeze(key, value)
 
 
 def as_event(value: object) -> object | None:
@@ -160,28 +165,53 @@ def _freeze_exactly(value: object, *, is_item: bool = False) -> object:
     return OddValue(type(value).__name__)
 
 
-_skipped_files: dict[str, bool] = {}
-"""Which files are those of packages that only pass log calls on. Filled as they are met."""
+_passes_on: dict[str, bool] = {}
+"""Whether a file is of a package that only passes log calls on. Filled as files are met."""
 _MOST_FILES = 10_000
 
 
-def caller() -> tuple[str, int]:
-    """Return file and line of the application's code that is logging in this thread."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - public in all but its name
-    while frame is not None:
-        file = frame.f_code.co_filename
-        skipped = _skipped_files.get(file)
-        if skipped is None:
-            skipped = _is_skipped(file, frame)
-        if not skipped:
-            return file, frame.f_lineno
-        frame = frame.f_back
-    return "<unknown>", 0
+class Caller:
+    """Finds the application's code that is logging in this thread.
+
+    It looks first where it found it the last time: the same chain of processors is always as deep.
+    """
+
+    __slots__ = ("_depth",)
+
+    def __init__(self) -> None:
+        self._depth = 0
+
+    def __call__(self) -> Place:
+        """Return the code and its instruction: which line that is can be worked out later."""
+        depth = self._depth
+        try:
+            frame: FrameType = sys._getframe(depth)  # noqa: SLF001 - public in all but its name
+            if _passes_on.get(frame.f_code.co_filename) is False:
+                below = sys._getframe(depth - 1)  # noqa: SLF001 - the same
+                if _passes_on.get(below.f_code.co_filename):
+                    return frame.f_code, frame.f_lasti
+        except ValueError:  # not so deep this time
+            pass
+        return self._search()
+
+    def _search(self) -> Place:
+        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the same
+        depth = 0
+        while frame is not None:
+            if not _is_passing_on(frame):
+                self._depth = depth
+                return frame.f_code, frame.f_lasti
+            frame = frame.f_back
+            depth += 1
+        return "<unknown>", 0
 
 
-def _is_skipped(file: str, frame: FrameType) -> bool:
-    module = str(frame.f_globals.get("__name__"))
-    skipped = module.partition(".")[0] in _SKIPPED_PACKAGES
-    if len(_skipped_files) < _MOST_FILES:  # names of code that is made at run time never end
-        _skipped_files[file] = skipped
-    return skipped
+def _is_passing_on(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    found = _passes_on.get(file)
+    if found is None:
+        module = str(frame.f_globals.get("__name__"))
+        found = module.partition(".")[0] in _SKIPPED_PACKAGES
+        if len(_passes_on) < _MOST_FILES:  # names of code that is made at run time never end
+            _passes_on[file] = found
+    return found

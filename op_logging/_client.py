@@ -11,11 +11,12 @@ import enum
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from . import _process
 from ._calls import Call
-from ._capture import caller, captured, freeze_event
+from ._capture import Caller, freeze_event
 from ._config import OpenPanelConfig
 from ._diagnostics import Diagnostics
 from ._engine import Engine
@@ -28,9 +29,19 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ._config import Options
-    from ._rendered import Built, Data
+    from ._rendered import Built, Captured
 
 __all__ = ["ClientState", "OpenPanelClient", "flush"]
+
+
+_NOTHING: Mapping[str, object] = {}
+
+
+class Attached(Protocol):
+    """What a handler offers to its client."""
+
+    def look_again(self) -> None:
+        """Take note of how many handlers the client has."""
 
 
 class ClientState(enum.Enum):
@@ -78,7 +89,7 @@ class OpenPanelClient:
         given = {"client_id": client_id, "client_secret": client_secret, **options}
         self.config = config or OpenPanelConfig.from_options(given)
         self.attached = 0
-        self._handlers: set[weakref.ref[object]] = set()
+        self._handlers: set[weakref.ref[Attached]] = set()
         self._redaction = Redaction(self.config.redact) if self.config.redact else None
         self._diagnostics = Diagnostics()
         self._closed = False
@@ -99,18 +110,22 @@ class OpenPanelClient:
                 client = cls._shared[key] = cls(config=config)
             return client
 
-    def attach(self, handler: object) -> None:
+    def attach(self, handler: Attached) -> None:
         """Count a handler for as long as it exists: a closed one may still be on a logger.
 
         Where there are several (``attached``), they look whether a record was sent already.
         """
 
-        def forget(known: weakref.ref[object]) -> None:
+        def forget(known: weakref.ref[Attached]) -> None:
             self._handlers.discard(known)
             self.attached = len(self._handlers)
 
         self._handlers.add(weakref.ref(handler, forget))
         self.attached = len(self._handlers)
+        for known in list(self._handlers):
+            other = known()
+            if other is not None:
+                other.look_again()
 
     @property
     def state(self) -> ClientState:
@@ -139,19 +154,19 @@ class OpenPanelClient:
         inbox = self.inbox
         if inbox is None:
             return False
-        pathname, lineno = caller()
+        place = Caller()()
         try:
             if not isinstance(call, Call):
                 raise TypeError
-            data = captured(freeze_event(call), {}, time.time(), pathname, lineno)
+            data = (freeze_event(call), _NOTHING, time.time(), place)
         except Exception:  # noqa: BLE001 - a mapping of the caller's may do anything
-            inbox.turn_away("invalid", f"{pathname}:{lineno}")
+            inbox.turn_away("invalid", place)
             return False
         return inbox.put(self._build, data)
 
-    def _build(self, data: Data) -> Built:
+    def _build(self, data: Captured) -> Built:
         """Build the call of a call object, in the sender's thread."""
-        return build(data["event"], (), {}, data["created"], self._redaction)
+        return build(data[0], (), _NOTHING, data[2], self._redaction)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all events that came in so far are settled.

@@ -228,7 +228,8 @@ def _sum_call(held: _Sum) -> RenderedCall | None:
     return RenderedCall(
         kind_of(call),
         dumps(call),
-        first.data,
+        first.created,
+        first.place,
         profile=first.profile,
         counts=counts._replace(amount=amount),
         generation=first.generation,

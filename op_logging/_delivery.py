@@ -14,7 +14,6 @@ Not thread-safe by itself: only the dispatch uses it, under its lock.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from ._config import OpenPanelConfig
@@ -179,13 +178,12 @@ class Delivery:
             text = f"the client was closed before {dropped} events were delivered: dropped"
             self._say("closed", text)
 
-    def turn_away(self, reason: str, sources: Sequence[str]) -> None:
-        """Count the events that did not come in for one reason, and say so."""
-        for _ in sources:
-            self.ledger.turn_away(reason)
+    def turn_away(self, reason: str, events: int, last: str) -> None:
+        """Count events that did not come in, and say so, with the line that logged the last."""
+        self.ledger.turn_away(reason, events)
         words = _TURNED_AWAY[reason].format(self._config.queue_size)
         dropped = f"{self.ledger.reasons[reason]} events were dropped so far"
-        self._say(reason, f"{words}: {dropped}, the last one at {sources[-1]}")
+        self._say(reason, f"{words}: {dropped}, the last one at {last}")
 
     @property
     def has_news(self) -> bool:

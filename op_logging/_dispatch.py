@@ -19,7 +19,7 @@ from ._delivery import Delivery
 from ._diagnostics import Diagnostics
 from ._inbox import Inbox, TurnedAway
 from ._ledger import Wait
-from ._rendered import RenderedCall
+from ._rendered import Place, RenderedCall, place_of, source_at
 from ._stats import DeliveryStats
 
 __all__ = ["Dispatch"]
@@ -123,7 +123,7 @@ class Dispatch:
             queued = self.inbox.take_up_to(generation)
             self.delivery.close([entry[2] for entry in queued], generation, time.monotonic())
             if self._config.on_drop is not None:
-                self._turned_away += (("closed", "", entry) for entry in queued)
+                self._turned_away += (("closed", place_of(entry[1]), entry) for entry in queued)
             self.recount()
 
     def stats(self) -> DeliveryStats:
@@ -144,9 +144,11 @@ class Dispatch:
         delivery, inbox = self.delivery, self.inbox
         if inbox.turned_away:
             self._enter_turned_away()
-        waiting = delivery.ledger.unsettled - len(delivery.out)
-        is_full = delivery.bytes >= self._config.queue_max_bytes
-        inbox.backlog = max(waiting, self._config.queue_size) if is_full else waiting
+        if delivery.bytes < self._config.queue_max_bytes:
+            waiting = delivery.ledger.unsettled - len(delivery.out)
+            inbox.room = self._config.queue_size - waiting
+        else:
+            inbox.room = 0
         for wait in delivery.ledger.waits:
             if not inbox.holds(wait.up_to) and delivery.ledger.is_settled(wait.up_to):
                 wait.end()
@@ -171,14 +173,14 @@ class Dispatch:
 
     def _enter_turned_away(self) -> None:
         """Enter in the books what did not come in. Under the lock."""
-        sources: dict[str, list[str]] = defaultdict(list)
+        places: dict[str, list[Place]] = defaultdict(list)
         while self.inbox.turned_away:
             found = self.inbox.turned_away.popleft()
-            sources[found[0]].append(found[1])
+            places[found[0]].append(found[1])
             if self._config.on_drop is not None:
                 self._turned_away.append(found)
-        for reason, logged_at in sources.items():
-            self.delivery.turn_away(reason, logged_at)
+        for reason, logged_at in places.items():
+            self.delivery.turn_away(reason, len(logged_at), source_at(logged_at[-1]))
 
 
 def _lines_of(turned_away: list[TurnedAway]) -> Iterator[tuple[dict[str, object], str]]:

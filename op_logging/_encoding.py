@@ -27,6 +27,7 @@ from typing import Any
 from uuid import UUID
 
 __all__ = [
+    "SCALARS",
     "are_scalars",
     "dumps",
     "freeze",
@@ -44,8 +45,8 @@ _DEEPEST = 32
 _MOST_ITEMS = 10_000
 _LARGEST_INT = 2**53
 _LONGEST_HEADER = 1_024
-_SCALARS = frozenset({str, int, float, bool, type(None), UUID, Decimal})
-_IMMUTABLE = frozenset({*_SCALARS, datetime, date, time_of_day, timedelta, bytes})
+SCALARS = frozenset({str, int, float, bool, type(None), UUID, Decimal})
+_IMMUTABLE = frozenset({*SCALARS, datetime, date, time_of_day, timedelta, bytes})
 _MOST_COPIED = 200
 """Items that are copied as they are in a log call. Larger ones are made `plain`."""
 _FUNCTIONS = (
@@ -63,7 +64,7 @@ _encode = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
 ).encode
 
-are_scalars = _SCALARS.issuperset
+are_scalars = SCALARS.issuperset
 """Tells whether all of some types are those of values that cannot change, and may be ids."""
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import time
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any
@@ -19,9 +18,9 @@ from pythonjsonlogger.core import RESERVED_ATTRS, BaseJsonFormatter
 from ._capture import (
     OWN_ATTRIBUTES,
     STRUCTLOG_KEYS,
+    Wanted,
     as_event,
     capture_extras,
-    captured,
     freeze_event,
     freeze_fields,
     own_fields,
@@ -31,15 +30,14 @@ from ._diagnostics import Diagnostics
 from ._encoding import dumps, plain, render_properties
 from ._redaction import Redaction
 from ._render import build
-from ._rendered import Built, Data, UnsendableError, source_of
+from ._rendered import Built, Captured, Data, UnsendableError, created_of, place_of, source_at
 
 __all__ = ["EventFilter", "OpenPanelFormatter", "find_event"]
 
 _diagnostics = Diagnostics()
+Found = tuple[Callable[[Any], Built], Data]
 _ALWAYS_RESERVED = frozenset({"taskName", "request"})
 """Names that are no extras beside a record's own: asyncio's (Python 3.12 on), and Django's."""
-_MOST_NAMES = 10_000
-Captured = tuple[Callable[[Data], Built], Data]
 
 
 def find_event(
@@ -109,7 +107,7 @@ class OpenPanelFormatter(BaseJsonFormatter):
             "global_properties": global_properties,
             "redact": redact,
         }
-        self._is_plain = self._only_extras()
+        self.is_plain = self._only_extras()
         self._configure(OpenPanelConfig.from_options(self._given))
 
     def under(self, config: OpenPanelConfig) -> OpenPanelFormatter:
@@ -126,9 +124,9 @@ class OpenPanelFormatter(BaseJsonFormatter):
         self._common = render_properties(config.global_properties)
         self._redaction = Redaction(config.redact) if config.redact else None
         self._left_out = frozenset({*self._reserved, self.event_key, self.marker})
-        self._wanted: dict[str, bool] = {}
+        self._wanted = Wanted(self._left_out)
 
-    def capture(self, record: logging.LogRecord) -> Captured | None:
+    def capture(self, record: logging.LogRecord) -> Found | None:
         """Take what is needed of a record, frozen; None if it is no event.
 
         Called in the application's thread. The record stays as it is.
@@ -137,51 +135,41 @@ class OpenPanelFormatter(BaseJsonFormatter):
             How to build the call, and what from.
         """
         if (
-            self._is_plain
+            self.is_plain
             and type(record) is logging.LogRecord
             and type(record.__dict__.get(self.event_key)) is str
-            and type(record.created) is float
         ):
-            return self._build_plain, capture_extras(record)
+            return self.build_plain, capture_extras(record)
         return self._capture_any(record)
 
-    def _capture_any(self, record: logging.LogRecord) -> Captured | None:
+    def _capture_any(self, record: logging.LogRecord) -> Found | None:
         """Take a record of any kind: with a call as an object, from structlog, by options."""
         event, is_entry = find_event(record, self.event_key, self.marker)
         if event is None:
             return None
-        if self._is_plain:
+        if self.is_plain:
             left_out = self._left_out | STRUCTLOG_KEYS if is_entry else self._left_out
             fields = freeze_fields(own_fields(record.__dict__, left_out))
-            if isinstance(record.msg, dict):
+            if is_entry and isinstance(record.msg, dict):
                 fields.update(freeze_fields(own_fields(record.msg, STRUCTLOG_KEYS)))
         else:
             fields = freeze_fields(self._select(record).items())
-        created = record.created if isinstance(record.created, (int, float)) else time.time()
-        source = (record.pathname, record.lineno)
-        return self._build, captured(freeze_event(event), fields, float(created), *source)
+        place = (record.pathname, record.lineno)
+        return self._build, (freeze_event(event), fields, record.created, place)
 
-    def _build_plain(self, data: Data) -> Built:
+    def build_plain(self, data: dict[str, Any]) -> Built:
         """Build the call of a plain record, in the sender's thread."""
         wanted = self._wanted
-        fields = []
-        for item in islice(data.items(), OWN_ATTRIBUTES, None):
-            key = item[0]
-            if wanted[key] if key in wanted else self._is_wanted(key):
-                fields.append(item)
+        extras = islice(data.items(), OWN_ATTRIBUTES, None)
+        fields = [item for item in extras if wanted[item[0]]]
         event = data[self.event_key]
-        return build(event, fields, self._common, data["created"], self._redaction)
+        return build(event, fields, self._common, created_of(data), self._redaction)
 
-    def _is_wanted(self, key: str) -> bool:
-        is_wanted = any(True for _ in own_fields({key: None}, self._left_out))
-        if len(self._wanted) < _MOST_NAMES:  # names may come from outside, without an end
-            self._wanted[key] = is_wanted
-        return is_wanted
-
-    def _build(self, data: Data) -> Built:
+    def _build(self, data: Captured) -> Built:
         """Build the call of any other record, in the sender's thread."""
-        fields = data["fields"].items()
-        return build(data["event"], fields, self._common, data["created"], self._redaction)
+        event, fields, _, _ = data
+        created = created_of(data)
+        return build(event, fields.items(), self._common, created, self._redaction)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's call as one line of JSON; an empty text if it is no event.
@@ -196,7 +184,7 @@ class OpenPanelFormatter(BaseJsonFormatter):
         try:
             return self.serialize_log_record(build_call(data).line())
         except UnsendableError as error:
-            text = f"an event logged at {source_of(data)} cannot be written: {error}"
+            text = f"an event logged at {source_at(place_of(data))} cannot be written: {error}"
             _diagnostics.say(error.reason, text)
             return ""
 

@@ -10,19 +10,25 @@ import logging
 import threading
 import weakref
 from collections import deque
+from itertools import islice
+from logging import LogRecord
 from typing import TYPE_CHECKING
 
 from . import _process
+from ._capture import OWN_ATTRIBUTES, freeze_extras
 from ._client import OpenPanelClient
 from ._config import OpenPanelConfig
+from ._encoding import are_scalars
 from ._formatter import OpenPanelFormatter
 from ._patterns import Patterns
+from ._process import speakers
 from ._render import name_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ._config import Options
+    from ._inbox import Inbox
     from ._rendered import Data
     from ._stats import DeliveryStats
 
@@ -33,7 +39,7 @@ class _Seen(threading.local):
     """The last records of this thread that were handed over, and to which client."""
 
     def __init__(self) -> None:
-        self.last: deque[tuple[weakref.ref[logging.LogRecord], str, OpenPanelClient]]
+        self.last: deque[tuple[weakref.ref[LogRecord], str, OpenPanelClient]]
         self.last = deque(maxlen=8)
 
 
@@ -73,13 +79,12 @@ class OpenPanelHandler(logging.Handler):
         self.config = OpenPanelConfig.from_options(given)
         self.client = client or OpenPanelClient.shared(self.config)
         super().__init__(level)  # from here on logging.shutdown() knows it, and flushes it
-        self.client.attach(self)
         self._inbox = self.client.inbox
         only_loggers, only_events = self.config.only_loggers, self.config.only_events
         self._only_loggers = Patterns(only_loggers, with_children=True) if only_loggers else None
         self._only_events = Patterns(only_events) if only_events else None
-        self._must_look = bool(only_loggers or only_events)
         self.setFormatter(None)
+        self.client.attach(self)
 
     def setFormatter(self, fmt: logging.Formatter | None) -> None:  # noqa: N802
         """Use an `OpenPanelFormatter`; any other formatter is kept, but not asked.
@@ -89,11 +94,23 @@ class OpenPanelHandler(logging.Handler):
         super().setFormatter(fmt)
         formatter = fmt if isinstance(fmt, OpenPanelFormatter) else OpenPanelFormatter()
         self._formatter = formatter.under(self.config)
-        self._capture = self._formatter.capture
         self._event_key = self._formatter.event_key
         self._marker = self._formatter.marker
+        self._build = self._formatter.build_plain
+        self.look_again()
 
-    def handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:  # type: ignore[override]
+    def look_again(self) -> None:
+        """Find out whether the quick way of `handle` will do. For the client."""
+        self._is_quick = (
+            self._inbox is not None
+            and self._formatter.is_plain
+            and self._only_loggers is None
+            and self._only_events is None
+            and self.client.attached == 1
+            and type(self).emit is OpenPanelHandler.emit
+        )
+
+    def handle(self, record: LogRecord) -> bool | LogRecord:  # type: ignore[override]
         """Hand the record over if it is an event. Takes no lock, unlike other handlers.
 
         Returns:
@@ -101,12 +118,30 @@ class OpenPanelHandler(logging.Handler):
         """
         fields = record.__dict__
         if (
+            type(fields.get(self._event_key)) is str
+            and self._is_quick
+            and type(record) is LogRecord
+            and not (self.filters or speakers or fields["exc_info"])
+        ):
+            # What most programs log, without the calls that the rest needs: they would double it.
+            data = fields.copy()
+            if not are_scalars(map(type, islice(data.values(), OWN_ATTRIBUTES, None))):
+                freeze_extras(data)
+            inbox: Inbox = self._inbox  # type: ignore[assignment]  # who is quick has one
+            entry = (self._build, data, inbox.generation)
+            if len(inbox.queue) < inbox.room or inbox.make_room(entry):
+                inbox.queue.append(entry)
+                doorbell = inbox.doorbell
+                if doorbell is None or doorbell.asleep:
+                    inbox.call_sender()
+            return True
+        if (
             self._event_key not in fields
             and type(record.msg) is not dict
             and self._marker not in fields
         ):
             return False
-        passed: bool | logging.LogRecord = True
+        passed: bool | LogRecord = True
         if self.filters:
             passed = self._filtered(record)
             if not passed:
@@ -116,19 +151,19 @@ class OpenPanelHandler(logging.Handler):
         self.emit(record)
         return passed
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def emit(self, record: LogRecord) -> None:
         """Capture the record and hand it to the client. Raises nothing."""
         inbox = self._inbox
         if inbox is None:
             return
         try:
-            found = self._capture(record)
-            if found is None or (self._must_look and self._is_unwanted(record, found[1])):
+            found = self._formatter.capture(record)
+            if found is None or self._is_left_out(record, found[1]):
                 return
             if self.client.attached > 1 and self._was_sent(record):
                 return
-            if _process.speakers and _process.is_speaking():
-                inbox.turn_away("recursion", f"{record.pathname}:{record.lineno}")
+            if speakers and _process.is_speaking():
+                inbox.turn_away("recursion", (record.pathname, record.lineno))
             else:
                 inbox.put(*found)
         except Exception:  # noqa: BLE001 - nothing may reach the application's log call
@@ -168,29 +203,29 @@ class OpenPanelHandler(logging.Handler):
     def __repr__(self) -> str:
         return f"<OpenPanelHandler {logging.getLevelName(self.level)} {self.client!r}>"
 
-    def _filtered(self, record: logging.LogRecord) -> bool | logging.LogRecord:
+    def _filtered(self, record: LogRecord) -> bool | LogRecord:
         try:
             return self.filter(record)
         except Exception:  # noqa: BLE001 - nothing may reach the application's log call
             self._fail(record)
             return False
 
-    def _is_unwanted(self, record: logging.LogRecord, data: Data) -> bool:
+    def _is_left_out(self, record: LogRecord, data: Data) -> bool:
         """Tell whether ``only_loggers`` or ``only_events`` leave a record out."""
         if self._only_loggers is not None and not self._only_loggers(record.name):
             return True
         if self._only_events is None:
             return False
-        event = data["event"] if "fields" in data else data[self._event_key]
+        event = data[self._event_key] if isinstance(data, dict) else data[0]
         return not self._only_events(name_of(event))
 
-    def _fail(self, record: logging.LogRecord) -> None:
+    def _fail(self, record: LogRecord) -> None:
         """Count an event that was lost to an exception, and show it as any handler does."""
         if self._inbox is not None:
-            self._inbox.turn_away("invalid", f"{record.pathname}:{record.lineno}")
+            self._inbox.turn_away("invalid", (record.pathname, record.lineno))
         self.handleError(record)
 
-    def _was_sent(self, record: logging.LogRecord) -> bool:
+    def _was_sent(self, record: LogRecord) -> bool:
         """Tell whether another handler had this very event for the same client, and note it.
 
         One record may hold two events, if the handlers look for them under different keys.

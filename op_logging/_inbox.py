@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from typing import Any
 
-from ._rendered import Built, Data, Entry, source_of
+from ._rendered import Built, Data, Entry, Place, created_of, place_of
 
 __all__ = ["Doorbell", "Inbox", "TurnedAway"]
 
-TurnedAway = tuple[str, str, Entry | None]
+TurnedAway = tuple[str, Place, Entry | None]
 
 
 class Doorbell:
@@ -59,13 +60,14 @@ class Inbox:
         start: Called in the caller's thread for an event that nobody is there to send.
 
     Attributes:
+        queue: The entries that wait to be taken.
+        room: How many entries may wait here; kept by the dispatch.
         doorbell: The sender's; None while there is no sender. The only place that says so, so that
             no two threads can see halves of a change.
         owner: Who is to live as long as the threads that deliver, so that the exit finds it.
-        backlog: How many events wait behind the sender; kept by the dispatch.
         generation: What events that come in now are marked with. Whoever begins to wait for what
             is there raises it, under the dispatch's lock, and so tells it from what comes later.
-        turned_away: Reason, source and, where it can be had, the entry of each event that was
+        turned_away: Reason, place and, where it can be had, the entry of each event that was
             dropped here: for the sender to count and to say.
     """
 
@@ -78,45 +80,44 @@ class Inbox:
 
     def renew(self) -> None:
         """Forget everything: the child of a fork leaves what it inherited to its parent."""
-        self._queue: deque[Entry] = deque()
+        self.queue: deque[Entry] = deque()
         self.doorbell: Doorbell | None = None
-        self.backlog = 0
+        self.room = self._limit
         self.generation = 0
         self.turned_away: deque[TurnedAway] = deque()
 
     def __len__(self) -> int:
         """How many events wait to be taken."""
-        return len(self._queue)
+        return len(self.queue)
 
-    def put(self, build: Callable[[Data], Built], data: Data) -> bool:
+    def put(self, build: Callable[[Any], Built], data: Data) -> bool:
         """Take an event in; return whether there was room for it."""
-        queue = self._queue
         entry = (build, data, self.generation)
-        if len(queue) + self.backlog >= self._limit and not self._make_room(entry):
+        if len(self.queue) >= self.room and not self.make_room(entry):
             return False
-        queue.append(entry)
+        self.queue.append(entry)
+        self.call_sender()
+        return True
+
+    def call_sender(self) -> None:
+        """Wake the sender if it sleeps, or start one. Safe in signal handlers."""
         doorbell = self.doorbell
         if doorbell is None:
             self._start()
         elif doorbell.asleep:
             doorbell.ring()
-        return True
 
-    def turn_away(self, reason: str, source: str, entry: Entry | None = None) -> None:
+    def turn_away(self, reason: str, place: Place, entry: Entry | None = None) -> None:
         """Note an event that did not come in, for the sender to count and to say.
 
         Args:
             reason: A short name for the statistics.
-            source: Which line of code logged it, ``path:line``.
+            place: Which line of code logged it.
             entry: The event itself.
         """
         known = entry if len(self.turned_away) < self._limit else None
-        self.turned_away.append((reason, source, known))
-        doorbell = self.doorbell
-        if doorbell is None:
-            self._start()
-        elif doorbell.asleep:
-            doorbell.ring()
+        self.turned_away.append((reason, place, known))
+        self.call_sender()
 
     def sleep(self, doorbell: Doorbell, seconds: float | None) -> None:
         """Wait for an event or a ring, at most so many seconds; None: without an end. The sender's.
@@ -125,15 +126,16 @@ class Inbox:
         one that comes in later rings. While the queue is not empty nobody rings: the sender
         looks again by itself.
         """
-        doorbell.asleep = not self._queue
-        if seconds is None and (self._queue or self.turned_away):
+        if not self.queue:
+            doorbell.asleep = True
+        if self.turned_away or (self.queue and (doorbell.asleep or seconds is None)):
             doorbell.asleep = False
-            return
-        doorbell.sleep(seconds)
+        else:
+            doorbell.sleep(seconds)
 
     def take(self, most: int) -> list[Entry]:
         """Take out the oldest events, at most so many."""
-        queue = self._queue
+        queue = self.queue
         events: list[Entry] = []
         try:
             while len(events) < most:
@@ -152,25 +154,25 @@ class Inbox:
     def holds(self, generation: int) -> bool:
         """Tell whether the oldest waiting event is of this generation or an earlier one."""
         try:
-            return self._queue[0][2] <= generation
+            return self.queue[0][2] <= generation
         except IndexError:
             return False
 
     def oldest(self) -> float | None:
         """Return when the oldest waiting event was logged, in seconds since the epoch."""
         try:
-            created: float = self._queue[0][1]["created"]
+            return created_of(self.queue[0][1])
         except IndexError:
             return None
-        return created
 
-    def _make_room(self, entry: Entry) -> bool:
+    def make_room(self, entry: Entry) -> bool:
+        """Let somebody go, since it is full; return whether the entry may come in."""
         if self._drop_oldest:
-            if len(self._queue) < self._limit:  # the sender drops the oldest of what it has
+            if len(self.queue) < self._limit:  # the sender drops the oldest of what it has
                 return True
             try:
-                entry = self._queue.popleft()
+                entry = self.queue.popleft()
             except IndexError:  # the sender was quicker
                 return True
-        self.turn_away("queue_full", source_of(entry[1]), entry)
+        self.turn_away("queue_full", place_of(entry[1]), entry)
         return self._drop_oldest

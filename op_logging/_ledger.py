@@ -99,11 +99,11 @@ class Ledger:
         self.reasons[reason] += 1
         self._settle(generation)
 
-    def turn_away(self, reason: str) -> None:
-        """Enter an event that was dropped before the sender took it."""
-        self._turned_away += 1
-        self.dropped += 1
-        self.reasons[reason] += 1
+    def turn_away(self, reason: str, events: int = 1) -> None:
+        """Enter events that were dropped before the sender took them."""
+        self._turned_away += events
+        self.dropped += events
+        self.reasons[reason] += events
 
     def expect(self, up_to: int) -> Wait:
         """Start to wait for all events up to a generation; `forget` must follow."""

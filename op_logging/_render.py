@@ -32,7 +32,9 @@ from ._rendered import (
     Data,
     RenderedCall,
     UnsendableError,
+    created_of,
     kind_of,
+    place_of,
 )
 
 __all__ = ["SPECIAL_FIELDS", "FrozenCall", "OddValue", "build", "checked", "name_of", "to_rendered"]
@@ -152,7 +154,8 @@ def to_rendered(built: Built, data: Data, generation: int) -> RenderedCall:
     return RenderedCall(
         kind,
         dumps(call),
-        data,
+        created_of(data),
+        place_of(data),
         headers=headers,
         profile=profile,
         counts=_counts(call, profile) if kind.counter else None,

@@ -8,21 +8,27 @@ thread. From then on only the dispatch changes it, under its lock.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any, NamedTuple
 
 __all__ = [
     "NO_HEADERS",
     "Built",
+    "Captured",
     "Counts",
     "Data",
     "Entry",
     "Kind",
+    "Place",
     "RenderedCall",
     "UnsendableError",
+    "created_of",
     "kind_of",
-    "source_of",
+    "place_of",
+    "source_at",
 ]
 
 NO_HEADERS: Mapping[str, str] = {}
@@ -63,16 +69,37 @@ class Built(NamedTuple):
         return {**self.call, "headers": dict(self.headers)} if self.headers else self.call
 
 
-Data = Mapping[str, Any]
-"""What a call is built from. Always has ``created`` (seconds since the epoch), ``pathname`` and
-``lineno`` (which line of code logged it)."""
-Entry = tuple[Callable[[Data], Built], Data, int]
+Place = tuple["str | CodeType", int]
+"""Which line of code logged an event: a file and a line, or code and an instruction of it."""
+Captured = tuple[object, Mapping[str, Any], Any, Place]
+"""An event as the caller froze it: the event (the name of a track call, a `FrozenCall`, or a raw
+call as a dict), its extras, when it was logged (seconds since the epoch), and by what."""
+Data = dict[str, Any] | Captured
+"""What a call is built from: the copy of a plain record's attributes, or what was captured."""
+Entry = tuple[Callable[[Any], Built], Data, int]
 """How to build a call, what from, and its generation: see ``_inbox``."""
 
 
-def source_of(data: Data) -> str:
-    """Return which line of code logged an event, ``path:line``."""
-    return f"{data['pathname']}:{data['lineno']}"
+def created_of(data: Data) -> float:
+    """Return when an event was logged. Rebuilt records may not know: now."""
+    created = data["created"] if isinstance(data, dict) else data[2]
+    if type(created) is not float:
+        return float(created) if isinstance(created, (int, float)) else time.time()
+    return created
+
+
+def place_of(data: Data) -> Place:
+    """Return where an event was logged."""
+    return (data["pathname"], data["lineno"]) if isinstance(data, dict) else data[3]
+
+
+def source_at(place: Place) -> str:
+    """Return a place as ``path:line``."""
+    where, number = place
+    if isinstance(where, str):
+        return f"{where}:{number}"
+    lines = (line for start, end, line in where.co_lines() if start <= number < end)
+    return f"{where.co_filename}:{next(lines, None) or where.co_firstlineno}"
 
 
 @dataclass(frozen=True)
@@ -146,15 +173,16 @@ class RenderedCall:
     """
 
     __slots__ = (
-        "_lineno", "_pathname", "attempts", "body", "counts", "created", "generation", "headers",
+        "_number", "_where", "attempts", "body", "counts", "created", "generation", "headers",
         "kind", "profile", "started", "trouble",
     )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - these are its parts
         self,
         kind: Kind,
         body: bytes,
-        data: Data,
+        created: float,
+        place: Place,
         *,
         headers: Mapping[str, str] = NO_HEADERS,
         profile: str | None = None,
@@ -166,23 +194,22 @@ class RenderedCall:
         self.headers = headers
         self.profile = profile
         self.counts = counts
-        self.created: float = data["created"]
-        self._pathname: str = data["pathname"]
-        self._lineno: int = data["lineno"]
+        self.created = created
+        self._where, self._number = place
         self.generation = generation
         self.attempts = 0
         self.started = 0.0
         self.trouble: Trouble | None = None
 
     @property
-    def data(self) -> Data:
-        """When and where it was logged."""
-        return {"created": self.created, "pathname": self._pathname, "lineno": self._lineno}
+    def place(self) -> Place:
+        """Where it was logged."""
+        return self._where, self._number
 
     @property
     def source(self) -> str:
         """Which line of code logged it, ``path:line``."""
-        return f"{self._pathname}:{self._lineno}"
+        return source_at(self.place)
 
     @property
     def line(self) -> dict[str, Any]:

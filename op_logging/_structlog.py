@@ -6,17 +6,17 @@ its marker.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from . import _process
 from ._capture import (
     STRUCTLOG_KEYS,
+    Caller,
     SentMarker,
+    Wanted,
     as_event,
-    caller,
-    captured,
     freeze_event,
     freeze_fields,
     own_fields,
@@ -27,14 +27,16 @@ from ._diagnostics import LOGGER
 from ._encoding import are_scalars, render_properties
 from ._parsing import NotAllowedError, function
 from ._patterns import Patterns
+from ._process import speakers
 from ._redaction import Redaction
-from ._render import build
+from ._render import build, name_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ._config import Options
-    from ._rendered import Built, Data
+    from ._inbox import Inbox
+    from ._rendered import Built, Captured
     from ._stats import DeliveryStats
 
 __all__ = ["OpenPanelProcessor"]
@@ -91,19 +93,32 @@ class OpenPanelProcessor:
         self._track = _chooser(track)
         self._common = render_properties(self.config.global_properties)
         self._redaction = Redaction(self.config.redact) if self.config.redact else None
+        self._caller = Caller()
+        only_events = self.config.only_events
+        self._only_events = Patterns(only_events) if only_events else None
         self._left_out = STRUCTLOG_KEYS | {self._marker}
+        self._wanted = Wanted(self._left_out)
+        is_simple = self._track is None and not keep and not only_events
+        self._is_quick = self._inbox is not None and is_simple
 
     def __call__(self, logger: object, method_name: str, event_dict: Entry) -> Entry:  # noqa: ARG002
         """Hand the entry over if it is an event, and pass it on."""
-        if self._marker not in event_dict and (self._track is None or _is_our_own(event_dict)):
-            return event_dict
         try:
-            event = self._event_of(event_dict)
-            if event is not None and self._inbox is not None:
-                self._hand_over(event, event_dict)
+            if self._is_quick:
+                event = event_dict.pop(self._marker, None)
+                if event is None:
+                    return event_dict
+                if type(event) is str and not speakers:
+                    self._put(event, event_dict)
+                    return event_dict
+                event_dict[self._marker] = event
+            if self._marker in event_dict or (self._track and not _is_our_own(event_dict)):
+                found = self._event_of(event_dict)
+                if found is not None:
+                    self._hand_over(found, event_dict)
         except Exception:  # noqa: BLE001 - nothing may reach the application's log call
             if self._inbox is not None:
-                self._inbox.turn_away("invalid", ":".join(map(str, caller())))
+                self._inbox.turn_away("invalid", self._caller())
         return event_dict
 
     def flush(self, timeout: float | None = None) -> bool:
@@ -140,23 +155,40 @@ class OpenPanelProcessor:
         return chosen if isinstance(chosen, str) else as_event(entry.get("event"))
 
     def _hand_over(self, event: object, entry: Entry) -> None:
-        inbox = self._inbox
-        if inbox is None:
+        """Hand over an event of any kind, if it is wanted."""
+        if self._inbox is None:
             return
-        pathname, lineno = caller()
-        if _process.speakers and _process.is_speaking():
-            inbox.turn_away("recursion", f"{pathname}:{lineno}")
+        frozen = freeze_event(event)
+        if self._only_events is not None and not self._only_events(name_of(frozen)):
             return
-        fields = dict(entry)
-        if not (are_scalars(map(type, fields.values())) and _TEXT.issuperset(map(type, fields))):
-            fields = freeze_fields(own_fields(fields, self._left_out))
-        frozen = event if type(event) is str else freeze_event(event)
-        inbox.put(self._build, captured(frozen, fields, time.time(), pathname, lineno))
+        if speakers and _process.is_speaking():
+            self._inbox.turn_away("recursion", self._caller())
+        else:
+            self._put(frozen, entry)
 
-    def _build(self, data: Data) -> Built:
+    def _put(self, event: object, entry: Entry) -> None:
+        """Put a frozen event into the queue, with what else the entry holds."""
+        fields = entry.copy() if type(entry) is dict else dict(entry)
+        if not are_scalars(map(type, fields.values())):
+            fields = freeze_fields(own_fields(fields, self._left_out))
+        data = (event, fields, time(), self._caller())
+        inbox: Inbox = self._inbox  # type: ignore[assignment]  # who comes here has one
+        built = (self._build, data, inbox.generation)
+        if len(inbox.queue) < inbox.room or inbox.make_room(built):
+            inbox.queue.append(built)
+            doorbell = inbox.doorbell
+            if doorbell is None or doorbell.asleep:
+                inbox.call_sender()
+
+    def _build(self, data: Captured) -> Built:
         """Build the call of an entry, in the sender's thread."""
-        fields = own_fields(data["fields"], self._left_out)
-        return build(data["event"], fields, self._common, data["created"], self._redaction)
+        event, fields, created, _ = data
+        if _TEXT.issuperset(map(type, fields)):
+            wanted = self._wanted
+            own = [item for item in fields.items() if wanted[item[0]]]
+        else:
+            own = list(own_fields(fields, self._left_out))
+        return build(event, own, self._common, created, self._redaction)
 
 
 def _is_our_own(entry: Entry) -> bool:

@@ -13,7 +13,7 @@ import pytest
 
 from op_logging import OpenPanelClient, OpenPanelHandler, Track, _engine
 from op_logging._render import build
-from op_logging._rendered import Built, Data
+from op_logging._rendered import Built, Data, created_of
 from support.clients import client_of, shop
 from support.programs import run
 from support.scripted_server import OK, Hang, Request, ScriptedServer, http
@@ -149,7 +149,7 @@ def test_properties_that_cannot_be_read_cost_their_event_only(
 def put_in(client: OpenPanelClient, build_call: Callable[[Data], Built]) -> None:
     """Put an event into the queue that is built in an odd way."""
     assert client.inbox is not None
-    client.inbox.put(build_call, {"created": time.time(), "pathname": "app.py", "lineno": 1})
+    client.inbox.put(build_call, ("event", {}, time.time(), ("app.py", 1)))
 
 
 def broken(_data: Data) -> Built:
@@ -213,7 +213,7 @@ def test_the_delivery_threads_do_not_wait_for_themselves_but_may_log_events(
         def nosy(data: Data) -> Built:
             found.append(client.flush(5))
             logger.info("Gone", extra={"event": "finalized"})
-            return build("event", (), {}, data["created"])
+            return build("event", (), {}, created_of(data))
 
         put_in(client, nosy)
         server.wait_for(2)

@@ -22,8 +22,7 @@ class Named(RenderedCall):
     def __init__(self, name: str, profile: str | None = "u1", **options: bool) -> None:
         kind = Kind("identify" if options.get("barrier") else "track", **options)
         body = json.dumps({"type": kind.type, "payload": {"name": name}}).encode()
-        data = {"created": time.time(), "pathname": "app.py", "lineno": 1}
-        super().__init__(kind, body, data, profile=profile)
+        super().__init__(kind, body, time.time(), ("app.py", 1), profile=profile)
         self._name = name
 
     @property
