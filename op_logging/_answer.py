@@ -20,16 +20,15 @@ LONGEST_ANSWER = 64 * 1024
 _MOST_INTERIM_ANSWERS = 10
 _NO_HEADERS: Mapping[str, str] = {}
 _LINES = (
-    rb"(?:(?!content-length:|transfer-encoding:)"
+    rb"(?:(?![CcTt](?i:ontent-length|ransfer-encoding):)"
     rb"[!#-9A-Z^-z|~]+:[\t -~\x80-\xff]*\r\n){0,40}"
 )
 _PLAIN = re.compile(
     rb"HTTP/1\.1 200(?: [\t -~]*)?\r\n"
     + _LINES
-    + rb"content-length:[ \t]*([0-9]{1,5})[ \t]*\r\n"
+    + rb"(?i:content-length):[ \t]*([0-9]{1,5})[ \t]*\r\n"
     + _LINES
-    + rb"\r\n",
-    re.IGNORECASE,
+    + rb"\r\n"
 )
 _CLOSES = re.compile(rb"\r\nconnection:[^\r]*close", re.IGNORECASE)
 

@@ -28,6 +28,7 @@ from uuid import UUID
 
 __all__ = [
     "SCALARS",
+    "TAKEN_FOR_JSON",
     "are_scalars",
     "dumps",
     "freeze",
@@ -58,7 +59,8 @@ _FUNCTIONS = (
 )
 _LISTS = (list, tuple, deque, range, KeysView, ValuesView, ItemsView, Sequence)
 _TEXT = frozenset({str})
-_TAKEN_FOR_JSON = frozenset("{[")
+TAKEN_FOR_JSON = ("{", "[")
+"""What the server takes a text for JSON by; see `property_value`."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _encode = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
@@ -224,7 +226,7 @@ def _guard(value: Any) -> Any:
 
 
 def _guard_text(text: str) -> str:
-    return f" {text}" if text[:1] in _TAKEN_FOR_JSON else text
+    return f" {text}" if text.startswith(TAKEN_FOR_JSON) else text
 
 
 class _Plain:

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from ._encoding import (
+    TAKEN_FOR_JSON,
     dumps,
     header_text,
     iso_timestamp,
@@ -96,6 +97,8 @@ def build(
     for key, value in fields:
         if key in SPECIAL_FIELDS:
             special[key] = plain(value) if type(value) in _NOT_JSON else value
+        elif type(value) is str and value.isascii() and not value.startswith(TAKEN_FOR_JSON):
+            extras[key] = value  # what most are; the same as below, for less
         else:
             extras[key] = property_value(value)
     notes: list[str] = []

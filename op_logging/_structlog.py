@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ._config import Options
-    from ._inbox import Inbox
     from ._rendered import Built, Captured
     from ._stats import DeliveryStats
 
@@ -98,6 +97,8 @@ class OpenPanelProcessor:
         self._only_events = Patterns(only_events) if only_events else None
         self._left_out = STRUCTLOG_KEYS | {self._marker}
         self._wanted = Wanted(self._left_out)
+        if self._inbox is not None:
+            self._put = self._inbox.put
         is_simple = self._track is None and not keep and not only_events
         self._is_quick = self._inbox is not None and is_simple
 
@@ -109,7 +110,10 @@ class OpenPanelProcessor:
                 if event is None:
                     return event_dict
                 if type(event) is str and not speakers:
-                    self._put(event, event_dict)
+                    fields = event_dict.copy() if type(event_dict) is dict else dict(event_dict)
+                    if not are_scalars(map(type, fields.values())):
+                        fields = freeze_fields(own_fields(fields, self._left_out))
+                    self._put(self._build, (event, fields, time(), self._caller()))
                     return event_dict
                 event_dict[self._marker] = event
             if self._marker in event_dict or (self._track and not _is_our_own(event_dict)):
@@ -163,22 +167,9 @@ class OpenPanelProcessor:
             return
         if speakers and _process.is_speaking():
             self._inbox.turn_away("recursion", self._caller())
-        else:
-            self._put(frozen, entry)
-
-    def _put(self, event: object, entry: Entry) -> None:
-        """Put a frozen event into the queue, with what else the entry holds."""
-        fields = entry.copy() if type(entry) is dict else dict(entry)
-        if not are_scalars(map(type, fields.values())):
-            fields = freeze_fields(own_fields(fields, self._left_out))
-        data = (event, fields, time(), self._caller())
-        inbox: Inbox = self._inbox  # type: ignore[assignment]  # who comes here has one
-        built = (self._build, data, inbox.generation)
-        if len(inbox.queue) < inbox.room or inbox.make_room(built):
-            inbox.queue.append(built)
-            doorbell = inbox.doorbell
-            if doorbell is None or doorbell.asleep:
-                inbox.call_sender()
+            return
+        fields = freeze_fields(own_fields(entry, self._left_out))
+        self._inbox.put(self._build, (frozen, fields, time(), self._caller()))
 
     def _build(self, data: Captured) -> Built:
         """Build the call of an entry, in the sender's thread."""
