@@ -30,12 +30,16 @@ class Batch:
         unsendable: Generation and reason of each event that no call can be made of.
         lost: Those of them that ``on_drop`` is to be told of, as hooks see calls, with the reason.
         messages: What is to be said of all.
+        last_error: What was wrong with the last of those that no call can be made of.
+        left_out: How many extras were left out of calls that are sent.
     """
 
     calls: list[RenderedCall] = field(default_factory=list)
     unsendable: list[tuple[int, str]] = field(default_factory=list)
     lost: list[tuple[dict[str, Any], str]] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
+    last_error: str | None = None
+    left_out: int = 0
 
 
 def render_batch(entries: Iterable[Entry], config: OpenPanelConfig) -> Batch:
@@ -53,6 +57,7 @@ def render_batch(entries: Iterable[Entry], config: OpenPanelConfig) -> Batch:
         else:
             batch.calls.append(call)
             if built.notes:
+                batch.left_out += len(built.notes)
                 name = f"{call.label} (logged at {call.source})"
                 batch.messages.extend(
                     Message(f"note {note}", f"{name}: {note}") for note in built.notes
@@ -95,6 +100,7 @@ def _give_up(batch: Batch, entry: Entry, built: Built | None, reason: str, words
         batch.lost.append((built.line(), reason))
     text = f"an event logged at {source_at(place_of(entry[1]))} cannot be sent: {words}"
     batch.messages.append(Message(reason, text))
+    batch.last_error = text
 
 
 def tell_of_losses(

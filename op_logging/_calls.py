@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 _LONGEST_NAME = 80
+_LARGEST = 2**53
 _RESERVED_NAMES = frozenset({"session_start", "session_end"})
 
 
@@ -186,7 +187,7 @@ class Increment(Call):
     Args:
         profile_id: The profile's id. The server must know the profile.
         property: The property; dots reach into nested ones.
-        value: By how much, more than 0.
+        value: By how much: more than 0, and at most 2^53, beyond which the server loses digits.
 
     Raises:
         InvalidCallError: If a field is not allowed.
@@ -202,8 +203,8 @@ class Increment(Call):
     def __post_init__(self) -> None:
         _check_profile(self, "profile_id")
         _check_text(self, "property")
-        if not _is_number(self.value) or self.value <= 0:
-            raise _wrong(self, "value", self.value, "a finite number above 0")
+        if not _is_number(self.value) or not 0 < self.value <= _LARGEST:
+            raise _wrong(self, "value", self.value, "a number above 0, and at most 2^53")
 
     def payload(self) -> dict[str, Any]:
         """Return the wire's payload."""
@@ -287,7 +288,7 @@ class Revenue(Call):
     """Money came in: a track call named ``revenue``. It needs the client secret.
 
     Args:
-        amount: An integer in the currency's minor unit, such as cents; 0 or more.
+        amount: An integer in the currency's minor unit, such as cents; from 0 to 2^53.
         profile_id: Whose it is.
         device_id: The visitor's device, at most 64 characters.
         properties: What else is to be known of it; any values.
@@ -304,9 +305,10 @@ class Revenue(Call):
     wire_type = "track"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.amount, int) or isinstance(self.amount, bool) or self.amount < 0:
-            allowed = "an integer in the currency's minor unit, 0 or more"
-            raise _wrong(self, "amount", self.amount, allowed)
+        amount = self.amount
+        if not isinstance(amount, int) or isinstance(amount, bool) or not 0 <= amount <= _LARGEST:
+            allowed = "an integer in the currency's minor unit, from 0 to 2^53"
+            raise _wrong(self, "amount", amount, allowed)
         _check_profile(self, "profile_id", optional=True)
         _check_text(self, "device_id", optional=True)
         _check_properties(self)

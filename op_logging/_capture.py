@@ -18,7 +18,8 @@ from typing import Any
 from uuid import UUID
 
 from ._calls import Call, Revenue, Track
-from ._encoding import SCALARS, are_scalars, freeze, plain
+from ._encoding import plain
+from ._freezing import SCALARS, are_scalars, freeze
 from ._render import SPECIAL_FIELDS, FrozenCall, OddValue
 from ._rendered import Place
 

@@ -8,7 +8,6 @@ written down in ``_engine``.
 from __future__ import annotations
 
 import enum
-import threading
 import time
 import weakref
 from collections.abc import Mapping
@@ -35,13 +34,15 @@ __all__ = ["ClientState", "OpenPanelClient", "flush"]
 
 
 _NOTHING: Mapping[str, object] = {}
+_common = Diagnostics()
+"""What concerns all clients is said once for all of them."""
 
 
 class Attached(Protocol):
-    """What a handler offers to its client."""
+    """What a handler or a processor offers to its client."""
 
     def look_again(self) -> None:
-        """Take note of how many handlers the client has."""
+        """Take note of how many the client has."""
 
 
 class ClientState(enum.Enum):
@@ -76,7 +77,6 @@ class OpenPanelClient:
     """
 
     _shared: dict[tuple[object, ...], OpenPanelClient] = {}  # noqa: RUF012 - one per process
-    _shared_lock = threading.Lock()
 
     def __init__(
         self,
@@ -97,21 +97,18 @@ class OpenPanelClient:
         if self._engine is not None:
             self._engine.inbox.owner = self
         for kind, text in self.config.notices():
-            self._diagnostics.say(kind, text)
+            (_common if kind == "no client id" else self._diagnostics).say(kind, text)
         _process.enroll(self)
 
     @classmethod
     def shared(cls, config: OpenPanelConfig) -> OpenPanelClient:
         """Return the process's client for these credentials and delivery options."""
         key = config.delivery_key()
-        with cls._shared_lock:
-            client = cls._shared.get(key)
-            if client is None:
-                client = cls._shared[key] = cls(config=config)
-            return client
+        # No lock: whoever makes a client may have to wait for logging's lock, to say something.
+        return cls._shared.get(key) or cls._shared.setdefault(key, cls(config=config))
 
     def attach(self, handler: Attached) -> None:
-        """Count a handler for as long as it exists: a closed one may still be on a logger.
+        """Count a handler or processor for as long as it exists: a closed one may still log.
 
         Where there are several (``attached``), they look whether a record was sent already.
         """
@@ -185,10 +182,8 @@ class OpenPanelClient:
         if engine is None:
             return True
         deadline = self._deadline(timeout)
-        try:
-            return engine.wait(engine.expect(deadline), deadline)
-        except TimeoutError:
-            return False
+        wait = engine.expect(deadline)
+        return wait is not None and engine.wait(wait, deadline)
 
     def close(self, timeout: float | None = None) -> bool:
         """Flush, end the threads and close the connections. The next event opens it again.
@@ -206,11 +201,8 @@ class OpenPanelClient:
         if engine is None:
             return True
         deadline = self._deadline(timeout)
-        wait = engine.expect()
-        done = engine.wait(wait, deadline, last=True)
         self._closed = True
-        engine.end(wait, deadline)
-        return done
+        return engine.close(deadline)
 
     def stats(self) -> DeliveryStats:
         """Return what became of the events so far: an immutable snapshot that adds up."""
@@ -224,7 +216,9 @@ class OpenPanelClient:
     def flush_at_exit(self) -> None:
         """Deliver what waits, within the exit's deadline, and say what was left. For the hooks."""
         engine = self._engine
-        if engine is None or engine.wait(engine.expect(), self._deadline(None), last=True):
+        deadline = self._deadline(None)
+        wait = None if engine is None else engine.expect(deadline)
+        if engine is None or (wait is not None and engine.wait(wait, deadline, last=True)):
             return
         stats = self.stats()
         left = stats.queued + stats.in_flight + stats.held
@@ -237,7 +231,7 @@ class OpenPanelClient:
 
     def after_fork(self) -> None:
         """Become as good as new in a forked child. For the hooks."""
-        OpenPanelClient._shared_lock = threading.Lock()
+        self._closed = False
         self._diagnostics.renew()
         if self._engine is not None:
             self._engine.renew()

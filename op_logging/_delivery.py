@@ -47,6 +47,7 @@ class Delivery:
         config: The client's options.
 
     Attributes:
+        closed_up_to: The generation up to which a close dropped what waited.
         bytes: The bodies' size of all calls that are not settled.
         lost: Each call that was lost, as hooks see it, and why: for the sender to hand to
             ``on_drop``, and only if there is one.
@@ -62,15 +63,16 @@ class Delivery:
         self.bytes = 0
         self.lost: list[tuple[dict[str, Any], str]] = []
         self._messages: list[Message] = []
-        self._closed_up_to = -1
+        self.closed_up_to = -1
         self._config = config
         self._host = config.api_url
         self._lost_before = 0
 
     def line_up(self, call: RenderedCall, now: float) -> None:
         """Put a new call in line, or hold it if it counts."""
-        if call.generation <= self._closed_up_to:
+        if call.generation <= self.closed_up_to:
             self._drop_new(call, "closed")
+            self._say("closed", f"the client was closed before {_name(call)} was sent: dropped")
             return
         if call.counts is not None and self.counters.is_on:
             if self.counters.add(call, call.counts, now):
@@ -162,7 +164,7 @@ class Delivery:
             up_to: The generation.
             now: The moment (monotonic clock).
         """
-        self._closed_up_to = max(self._closed_up_to, up_to)
+        self.closed_up_to = max(self.closed_up_to, up_to)
         self.ledger.take(queued)
         for generation in queued:
             self.ledger.drop(generation, "closed")
@@ -261,7 +263,7 @@ class Delivery:
         self._again(call, now)
 
     def _again(self, call: RenderedCall, now: float, longest: float | None = None) -> None:
-        if call.generation <= self._closed_up_to:
+        if call.generation <= self.closed_up_to:
             self._drop(call, "closed", now)
             self._say("closed", f"the client was closed before {_name(call)} arrived: dropped")
             return
@@ -279,7 +281,9 @@ class Delivery:
             oldest = self.lanes.evict() if limits.overflow == "drop_oldest" else None
             if oldest is None:
                 return False
-            self._drop(oldest, "queue_full", now)
+            self.bytes -= len(oldest.body)
+            self._wrote(oldest, now)
+            self._drop_new(oldest, "queue_full")
             self._say("queue_full", f"the queue is full: {_name(oldest)} was dropped")
         return True
 

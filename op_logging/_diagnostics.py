@@ -2,14 +2,13 @@
 
 Each kind of message is said the first time and then at most once a minute, with how many
 were left out in between. Never says a payload or a secret: callers pass texts that are free
-of both. Never raises, and is never called from the application's log call: only from
-the package's own threads, from configuration, and from ``flush`` and ``close``.
+of both. Never raises. Called from the package's own threads, from configuration, and from
+``flush`` and ``close``; in the application's log call only where a formatter writes lines.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -43,8 +42,7 @@ class Message:
 class Diagnostics:
     """Says each kind of message once, then at most once per interval.
 
-    Thread-safe. After a fork, `renew` replaces the lock, which another thread of the parent
-    may have held.
+    Thread-safe, and safe in signal handlers: there is no lock. At worst something is said twice.
 
     Args:
         interval: Seconds between two messages of one kind.
@@ -56,15 +54,12 @@ class Diagnostics:
     ) -> None:
         self._interval = interval
         self._clock = clock
-        self._lock = threading.Lock()
-        self._last: dict[str, float] = {}
-        self._left_out: dict[str, int] = {}
+        self.renew()
 
     def renew(self) -> None:
-        """Make it usable in a forked child: a new lock, and everything may be said again."""
-        self._lock = threading.Lock()
-        self._last = {}
-        self._left_out = {}
+        """Forget what was said, as in a forked child: everything may be said again."""
+        self._last: dict[str, float] = {}
+        self._left_out: dict[str, int] = {}
 
     def say(self, kind: str, text: str, *, level: int = logging.WARNING) -> bool:
         """Log ``text`` unless this ``kind`` was said less than an interval ago.
@@ -78,15 +73,14 @@ class Diagnostics:
             Whether it was said.
         """
         now = self._clock()
-        with self._lock:
-            if len(self._last) > _MOST_KINDS:
-                self._last.clear()
-            last = self._last.get(kind)
-            if last is not None and now - last < self._interval:
-                self._left_out[kind] = self._left_out.get(kind, 0) + 1
-                return False
-            self._last[kind] = now
-            left_out = self._left_out.pop(kind, 0)
+        if len(self._last) > _MOST_KINDS:
+            self._last.clear()
+        last = self._last.get(kind)
+        if last is not None and now - last < self._interval:
+            self._left_out[kind] = self._left_out.get(kind, 0) + 1
+            return False
+        self._last[kind] = now
+        left_out = self._left_out.pop(kind, 0)
         if left_out:
             text = f"{text} ({left_out} more like it since the last time this was said)"
         self.announce(text, level=level)

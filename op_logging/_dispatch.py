@@ -66,7 +66,9 @@ class Dispatch:
     def line_up(self) -> None:
         """Take some events from the inbox, render them and put their calls in line."""
         with self.lock:
-            entries = self.inbox.take(_BATCH)
+            # What is found after a close came in after it, even if its log call began before.
+            least = self.delivery.closed_up_to + 1
+            entries = [(b, data, max(g, least)) for b, data, g in self.inbox.take(_BATCH)]
             self.delivery.ledger.take(entry[2] for entry in entries)
             self.recount()
         batch = render_batch(entries, self._config)
@@ -74,10 +76,12 @@ class Dispatch:
             now = time.monotonic()
             for call in batch.calls:
                 self.delivery.line_up(call, now)
+            ledger = self.delivery.ledger
             for generation, reason in batch.unsendable:
-                self.delivery.ledger.drop(generation, reason)
-            if batch.messages and batch.unsendable:
-                self.delivery.ledger.last_error = batch.messages[-1].text
+                ledger.drop(generation, reason)
+            ledger.last_error = batch.last_error or ledger.last_error
+            if batch.left_out:
+                ledger.reasons["left_out"] += batch.left_out
             if self._config.on_drop is not None:
                 self.delivery.lost += batch.lost
             self.recount()
@@ -95,15 +99,15 @@ class Dispatch:
 
     # Whoever waits.
 
-    def expect(self, deadline: float | None = None) -> Wait:
+    def expect(self, deadline: float | None = None) -> Wait | None:
         """Start to wait for all events that came in so far; `forget` must follow.
 
-        Raises:
-            TimeoutError: If the lock was not to be had before ``deadline``.
+        Returns:
+            What to wait on; None if the lock was not to be had before ``deadline``.
         """
         left = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
         if not self.lock.acquire(timeout=left):
-            raise TimeoutError
+            return None
         try:
             wait = self.delivery.ledger.expect(self.inbox.generation)
             self.inbox.generation += 1

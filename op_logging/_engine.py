@@ -68,8 +68,6 @@ __all__ = ["Engine"]
 
 _NAP = 0.02
 """Seconds between two looks of the sender while there is work."""
-_LONG_NAP = 0.5
-"""Seconds between two looks of the sender while there is work, but the server takes none."""
 _BREATH = 0.001
 """Seconds between two short turns while much waits to be rendered."""
 _LANE_IDLE = 60.0
@@ -133,11 +131,11 @@ class Engine:
 
     # Whoever waits.
 
-    def expect(self, deadline: float | None = None) -> Wait:
+    def expect(self, deadline: float) -> Wait | None:
         """Start to wait for all events that came in so far; `wait` must follow.
 
-        Raises:
-            TimeoutError: If the engine's lock was not to be had before ``deadline``.
+        Returns:
+            What to wait on; None if the engine's lock was not to be had before ``deadline``.
         """
         return self._dispatch.expect(deadline)
 
@@ -157,14 +155,16 @@ class Engine:
             last: Whether nobody will wait again: counters that are still held then leave in time,
                 at the risk that the server loses them.
         """
-        if last and not wait.done:
-            now = time.monotonic()
-            self._wait(wait, now + (1.0 - _LAST_CALL) * max(0.0, deadline - now))
-            if not wait.done:
-                with self._dispatch.lock:
-                    self._dispatch.delivery.let_counters_leave(time.monotonic(), force=True)
-        self._wait(wait, deadline)
-        self._dispatch.forget(wait)
+        try:
+            if last and not wait.done:
+                now = time.monotonic()
+                self._wait(wait, now + (1.0 - _LAST_CALL) * max(0.0, deadline - now))
+                if not wait.done:
+                    with self._dispatch.lock:
+                        self._dispatch.delivery.let_counters_leave(time.monotonic(), force=True)
+            self._wait(wait, deadline)
+        finally:
+            self._dispatch.forget(wait)
         self._dispatch.tell()
         if last:
             self._dispatch.hand_over_losses()
@@ -177,21 +177,32 @@ class Engine:
                 self._deliver_inline(wait, deadline)
         wait.until(deadline)
 
-    def end(self, wait: Wait, deadline: float) -> None:
+    def close(self, deadline: float) -> bool:
+        """Deliver what came in so far, and end the threads; return whether all was out."""
+        wait = self._dispatch.expect()
+        if wait is None:  # never: nothing bounds that wait, and the lock is held for moments
+            return False
+        try:
+            return self.wait(wait, deadline, last=True)
+        finally:
+            self._end(wait, deadline)
+
+    def _end(self, wait: Wait, deadline: float) -> None:
         """Tell the threads to end, and join them until ``deadline``.
 
         What ``wait`` waited for and still waits is dropped; for what came later, others start.
         """
-        life = self.life
-        self.inbox.doorbell = None
+        with self._dispatch.lock:
+            life = self.life
+            if life is not None:  # not None at once: another thread may be starting one
+                self.inbox.doorbell = None
+                life.over = True
+                for doorbell in life.idle:
+                    doorbell.put(None)
         self._dispatch.drop_up_to(wait.up_to)
         self._dispatch.tell()
         self._dispatch.hand_over_losses()
         if life is not None:
-            with self._dispatch.lock:
-                life.over = True
-                for doorbell in life.idle:
-                    doorbell.put(None)
             life.ring()
             for thread in list(life.threads):
                 if thread.ident is not None and thread is not threading.current_thread():
@@ -214,7 +225,7 @@ class Engine:
                 self._diagnostics.say("sender", f"the sender failed: {type(error).__name__}")
             if pause is None or pause > 0.0:
                 life.wakes_at = math.inf if pause is None else time.monotonic() + pause
-                self.inbox.sleep(life, pause)
+                self.inbox.sleep(life, pause, nap=pause is not None and pause <= _NAP)
 
     def _turn(self, life: Life) -> float | None:
         """Move on what can be moved; return the seconds until the next look, None for no need."""
@@ -234,12 +245,10 @@ class Engine:
             return 0.0
         if goes_on:
             return 0.0 if life.hurry else _BREATH
-        if delivery.pace.state is PaceState.OPEN:
-            if self.inbox or delivery.lanes.ready:
-                return _NAP
-        elif self.inbox:
-            # Nothing leaves now, but what is dropped meanwhile is to be counted and said.
-            return _LONG_NAP if until is None else min(_LONG_NAP, max(_NAP, until - now))
+        if life.first_seen is not None:
+            return min(_NAP, max(_BREATH, life.first_seen + self._config.flush_interval - now))
+        if delivery.pace.state is PaceState.OPEN and delivery.lanes.ready:
+            return _NAP
         return None if until is None else max(_NAP, until - now)
 
     def _line_up(self, life: Life) -> bool:
@@ -308,8 +317,8 @@ class Engine:
     # The lanes.
 
     def _run_lane(self, life: Life) -> None:
-        connection = self._transport.connect()
         doorbell: SimpleQueue[None] = SimpleQueue()
+        connection = self._transport.connect()
         while not life.over:
             try:
                 call = self._dispatch.take()

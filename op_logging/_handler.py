@@ -7,9 +7,6 @@ lock or filter.
 from __future__ import annotations
 
 import logging
-import threading
-import weakref
-from collections import deque
 from itertools import islice
 from logging import LogRecord
 from typing import TYPE_CHECKING
@@ -18,11 +15,12 @@ from . import _process
 from ._capture import OWN_ATTRIBUTES, freeze_extras
 from ._client import OpenPanelClient
 from ._config import OpenPanelConfig
-from ._encoding import are_scalars
 from ._formatter import OpenPanelFormatter
+from ._freezing import are_scalars
 from ._patterns import Patterns
 from ._process import speakers
 from ._render import name_of
+from ._seen import was_sent
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -33,17 +31,6 @@ if TYPE_CHECKING:
     from ._stats import DeliveryStats
 
 __all__ = ["OpenPanelHandler"]
-
-
-class _Seen(threading.local):
-    """The last records of this thread that were handed over, and to which client."""
-
-    def __init__(self) -> None:
-        self.last: deque[tuple[weakref.ref[LogRecord], str, OpenPanelClient]]
-        self.last = deque(maxlen=8)
-
-
-_seen = _Seen()
 
 
 class OpenPanelHandler(logging.Handler):
@@ -137,7 +124,7 @@ class OpenPanelHandler(logging.Handler):
             return True
         if (
             self._event_key not in fields
-            and type(record.msg) is not dict
+            and not isinstance(record.msg, dict)
             and self._marker not in fields
         ):
             return False
@@ -226,13 +213,6 @@ class OpenPanelHandler(logging.Handler):
         self.handleError(record)
 
     def _was_sent(self, record: LogRecord) -> bool:
-        """Tell whether another handler had this very event for the same client, and note it.
-
-        One record may hold two events, if the handlers look for them under different keys.
-        """
+        """Tell whether another handler or processor had this very event for the same client."""
         key = self._event_key if self._event_key in record.__dict__ else self._marker
-        for known, known_key, client in _seen.last:
-            if known() is record and known_key == key and client is self.client:
-                return True
-        _seen.last.append((weakref.ref(record), key, self.client))
-        return False
+        return was_sent(record, key, self.client)

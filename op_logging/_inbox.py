@@ -119,19 +119,18 @@ class Inbox:
         self.turned_away.append((reason, place, known))
         self.call_sender()
 
-    def sleep(self, doorbell: Doorbell, seconds: float | None) -> None:
+    def sleep(self, doorbell: Doorbell, seconds: float | None, *, nap: bool) -> None:
         """Wait for an event or a ring, at most so many seconds; None: without an end. The sender's.
 
         An event that comes in before ``asleep`` is set is seen by the look at the queue after it;
-        one that comes in later rings. While the queue is not empty nobody rings: the sender
-        looks again by itself.
+        one that comes in later rings. Nobody rings while the sender only takes a nap.
         """
-        if not self.queue:
+        if not nap:
             doorbell.asleep = True
-        if self.turned_away or (self.queue and (doorbell.asleep or seconds is None)):
-            doorbell.asleep = False
-        else:
-            doorbell.sleep(seconds)
+            if self.queue or self.turned_away:
+                doorbell.asleep = False
+                return
+        doorbell.sleep(seconds)
 
     def take(self, most: int) -> list[Entry]:
         """Take out the oldest events, at most so many."""

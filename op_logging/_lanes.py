@@ -123,13 +123,15 @@ class Lanes:
         call.profile = None
 
     def evict(self) -> RenderedCall | None:
-        """Take out the oldest call that could leave; None where there is none.
-
-        `answered` must follow.
-        """
-        if self._again:
-            return heapq.heappop(self._again)[2]
-        return self._ready.popleft() if self._ready else None
+        """Take out one of the oldest calls that wait; None where there is none."""
+        if self._again or self._ready:
+            call = heapq.heappop(self._again)[2] if self._again else self._ready.popleft()
+            self.answered(call)
+            return call
+        for line in self._lines.values():
+            if line.later:
+                return self._next_of(line)
+        return None
 
     def wake(self, now: float) -> None:
         """Make the calls ready that are due to be sent again."""

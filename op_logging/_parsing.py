@@ -14,6 +14,8 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
+import requests
+
 __all__ = [
     "NotAllowedError",
     "choice",
@@ -160,7 +162,12 @@ def url(value: object) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or extra or not port_is_fine:
         raise NotAllowedError
     path = parts.path.rstrip("/").removesuffix("/track").rstrip("/")
-    return f"{parts.scheme}://{parts.netloc}{path}"
+    found = f"{parts.scheme}://{parts.netloc}{path}"
+    try:
+        requests.Request("POST", f"{found}/track").prepare()
+    except (ValueError, OSError):  # what requests raises is both
+        raise NotAllowedError from None
+    return found
 
 
 def _number(value: object) -> float:

@@ -33,8 +33,10 @@ class DeliveryStats:
         in_flight: Calls that were sent and wait for their answer.
         spooled: Calls that wait in a file on disk.
         held: Counters that wait until the server can take them safely.
-        reasons: How many calls were rejected or dropped, by reason, such as
-            ``bad_request``, ``queue_full``, ``expired``.
+        reasons: How many calls were rejected or dropped, by reason, such as ``bad_request``,
+            ``queue_full``, ``expired``. Two more are no losses: ``left_out`` (extras that were
+            left out of a call), and ``counter_at_risk`` (counters that were sent too soon after
+            another, since the program ended: the server may lose one of the two).
         retried: How many times a call was put back to be sent again. One call may count
             several times.
         oldest: Age in seconds of the oldest event that is not answered yet; 0.0 without one.

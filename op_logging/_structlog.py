@@ -7,6 +7,7 @@ its marker.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from logging import LogRecord
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +25,14 @@ from ._capture import (
 from ._client import OpenPanelClient
 from ._config import ConfigurationError, OpenPanelConfig
 from ._diagnostics import LOGGER
-from ._encoding import are_scalars, render_properties
+from ._encoding import render_properties
+from ._freezing import are_scalars
 from ._parsing import NotAllowedError, function
 from ._patterns import Patterns
 from ._process import speakers
 from ._redaction import Redaction
 from ._render import build, name_of
+from ._seen import was_sent
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -43,6 +46,7 @@ __all__ = ["OpenPanelProcessor"]
 Entry = MutableMapping[str, Any]
 Track = Callable[[Entry], object]
 _TEXT = frozenset({str})
+_HTTP_LOGGERS = frozenset({"urllib3", "requests"})
 
 
 class OpenPanelProcessor:
@@ -86,6 +90,7 @@ class OpenPanelProcessor:
         given = {"client_id": client_id, "client_secret": client_secret, **options}
         self.config = OpenPanelConfig.from_options(given)
         self.client = client or OpenPanelClient.shared(self.config)
+        self.client.attach(self)
         self._inbox = self.client.inbox
         self._marker = self.config.marker
         self._keep = keep
@@ -109,7 +114,7 @@ class OpenPanelProcessor:
                 event = event_dict.pop(self._marker, None)
                 if event is None:
                     return event_dict
-                if type(event) is str and not speakers:
+                if type(event) is str and not speakers and "_record" not in event_dict:
                     fields = event_dict.copy() if type(event_dict) is dict else dict(event_dict)
                     if not are_scalars(map(type, fields.values())):
                         fields = freeze_fields(own_fields(fields, self._left_out))
@@ -136,6 +141,9 @@ class OpenPanelProcessor:
     def stats(self) -> DeliveryStats:
         """Return what became of the client's events so far."""
         return self.client.stats()
+
+    def look_again(self) -> None:
+        """Take note of how many handlers and processors the client has: it is all the same here."""
 
     def __repr__(self) -> str:
         return f"<OpenPanelProcessor {self.client!r}>"
@@ -165,6 +173,9 @@ class OpenPanelProcessor:
         frozen = freeze_event(event)
         if self._only_events is not None and not self._only_events(name_of(frozen)):
             return
+        record = entry.get("_record")
+        if isinstance(record, LogRecord) and was_sent(record, self._marker, self.client):
+            return
         if speakers and _process.is_speaking():
             self._inbox.turn_away("recursion", self._caller())
             return
@@ -183,8 +194,14 @@ class OpenPanelProcessor:
 
 
 def _is_our_own(entry: Entry) -> bool:
-    """Tell whether this package's own record came by, through ``foreign_pre_chain``."""
-    return getattr(entry.get("_record"), "name", None) == LOGGER.name
+    """Tell whether a record of this package, or of its way to the server, came by.
+
+    So it is through ``foreign_pre_chain``. With ``track="all"`` it would be the next event.
+    """
+    name = str(getattr(entry.get("_record"), "name", ""))
+    if name == LOGGER.name:
+        return True
+    return name.partition(".")[0] in _HTTP_LOGGERS and _process.on_delivery_thread()
 
 
 def _chooser(track: str | Iterable[str] | Track) -> Track | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from op_logging import OpenPanelClient, _process
+from op_logging import OpenPanelClient, _client, _process
 from support.scripted_server import ScriptedServer
 
 # A busy machine is no failure of the code.
@@ -49,6 +49,7 @@ def _no_clients_left() -> Iterator[None]:
         if isinstance(client, OpenPanelClient):
             client.close(0)
     OpenPanelClient._shared.clear()
+    _client._common.renew()
 
 
 @pytest.fixture(autouse=True)

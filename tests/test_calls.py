@@ -48,7 +48,7 @@ WRONG: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any], str]] 
     (Alias, ("u1", ""), {}, "alias"),
     (Alias, ("", "u2"), {}, "profile_id"),
     (Increment, ("u1", ""), {}, "property"),
-    (Increment, ("u1", "n", 0), {}, "value must be a finite number above 0"),
+    (Increment, ("u1", "n", 0), {}, "value must be a number above 0"),
     (Increment, ("u1", "n", -1), {}, "value"),
     (Increment, ("u1", "n", True), {}, "value"),
     (Increment, ("u1", "n", math.inf), {}, "value"),
@@ -64,6 +64,8 @@ WRONG: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any], str]] 
     (Revenue, (-1,), {}, "amount must be an integer"),
     (Revenue, (-(10**5000),), {}, "amount"),
     (Revenue, (1.5,), {}, "minor unit"),
+    (Revenue, (2**53 + 2,), {}, "2\\^53"),
+    (Increment, ("u1", "n", 2**53 + 2), {}, "2\\^53"),
     (Revenue, (True,), {}, "amount"),
     (Revenue, (1,), {"device_id": ""}, "device_id"),
 ]

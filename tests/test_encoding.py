@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 
 from op_logging._encoding import (
     dumps,
-    freeze,
     header_text,
     iso_timestamp,
     plain,
     profile_key,
     render_properties,
 )
+from op_logging._freezing import freeze
 
 
 class Colour(enum.Enum):

@@ -142,7 +142,7 @@ def test_properties_that_cannot_be_read_cost_their_event_only(
         assert client.flush(5)
         stats = client.stats()
         assert sorted(server.names) == ["four", "three"]
-    assert (stats.accepted, dict(stats.reasons)) == (5, {"invalid": 3})
+    assert (stats.accepted, dict(stats.reasons)) == (5, {"invalid": 3, "left_out": 1})
     assert "RuntimeError" in capsys.readouterr().err
 
 

@@ -135,7 +135,7 @@ def test_an_extra_that_is_wrong_is_counted_and_said_and_raises_nothing(
         assert client.flush(5)
         stats = client.stats()
     assert (stats.accepted, stats.delivered, stats.dropped) == (3, 1, 2)
-    assert dict(stats.reasons) == {"invalid": 2}
+    assert dict(stats.reasons) == {"invalid": 2, "left_out": 2}
     assert "event's name is empty" in caplog.text
     assert "profile_id must be" in caplog.text
     assert "groups must be" in caplog.text

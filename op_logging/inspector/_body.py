@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from ._values import integer
+
 __all__ = ["BodyError", "read_body"]
 
 _EMPTY = "Body cannot be empty when content-type is set to 'application/json'"
@@ -53,7 +55,9 @@ def _read_json(text: str) -> Any:
     if text.count("{") + text.count("[") > _SHALLOW:
         text = _without_depths(text)
     try:
-        return json.loads(text, parse_constant=_refuse, object_pairs_hook=_object)
+        return json.loads(
+            text, parse_constant=_refuse, parse_int=integer, object_pairs_hook=_object
+        )
     except (ValueError, RecursionError):
         raise BodyError(400, _NO_JSON, closes=True) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import socket
 import sys
@@ -96,6 +97,8 @@ def run(host: str, port: int, inspector: Inspector, *, out: TextIO | None = None
         OSError: If the port cannot be had.
     """
     out = out or sys.stdout
+    if isinstance(out, io.TextIOWrapper):
+        out.reconfigure(errors="backslashreplace")
     listener = _listen(host, port)
     url = _url(listener)
     inspector.on_call = lambda call: print(line_of(call), file=out, flush=True)

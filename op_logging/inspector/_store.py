@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ._values import flatten, leading_integer
+from ._values import flatten, leading_integer, text_of
 
 if TYPE_CHECKING:
     from ._answers import ReceivedCall
@@ -212,8 +212,7 @@ class Store:
             number = leading_integer(written.properties.get(key, "0"))
             if number is None:
                 return "not a number"
-            total = number + value
-            text = str(int(total)) if total == int(total) else repr(total)
+            text = text_of(number + value)
             known = self._buffer.get(profile_id, written)
             merged = {**known.properties, **written.properties, key: text}
             self._write(replace(known, properties=merged))

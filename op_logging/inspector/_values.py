@@ -8,9 +8,10 @@ import re
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-__all__ = ["event_time", "flatten", "leading_integer", "text_of"]
+__all__ = ["event_time", "flatten", "integer", "leading_integer", "text_of"]
 
 _LARGEST_INT = 2**53
+_MOST_EXACT_DIGITS = 16
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _LEADING_INTEGER = re.compile(r"\s*([+-]?\d+)")
 _FUTURE = timedelta(minutes=1)
@@ -33,7 +34,7 @@ def flatten(properties: Any) -> tuple[dict[str, str], tuple[str, ...]]:
         path, value = waiting.pop(0)
         if isinstance(value, str) and value.startswith(("{", "[")):
             try:
-                value = json.loads(value)
+                value = json.loads(value, parse_int=integer)
             except (ValueError, RecursionError):
                 dropped.append(path)
                 continue
@@ -65,10 +66,15 @@ def text_of(value: Any) -> str:
     return _SURROGATES.sub("", str(value)).strip()
 
 
-def leading_integer(text: str) -> int | None:
+def integer(digits: str) -> int | float:
+    """Return an integer; a long one as the double that JavaScript makes of it, maybe infinity."""
+    return int(digits) if len(digits) <= _MOST_EXACT_DIGITS else float(digits)
+
+
+def leading_integer(text: str) -> int | float | None:
     """Return the integer that a text begins with, as ``parseInt`` does; None without one."""
     match = _LEADING_INTEGER.match(text)
-    return None if match is None else int(match[1])
+    return None if match is None else integer(match[1])
 
 
 def event_time(value: Any, now: datetime) -> datetime:
