@@ -1,12 +1,13 @@
 """Which records were sent already: one record may pass several handlers and processors.
 
 Kept per thread, for its last few records: they pass one after the other, in the thread that logs.
+A record is known by the very object that is its time, since some tools (structlog's
+``ProcessorFormatter``) hand on a copy of it: a copy has the same, and no other record has.
 """
 
 from __future__ import annotations
 
 import threading
-import weakref
 from collections import deque
 from logging import LogRecord
 
@@ -17,7 +18,7 @@ _MOST_RECORDS = 8
 
 class _Seen(threading.local):
     def __init__(self) -> None:
-        self.last: deque[tuple[weakref.ref[LogRecord], str, object]] = deque(maxlen=_MOST_RECORDS)
+        self.last: deque[tuple[object, str, object]] = deque(maxlen=_MOST_RECORDS)
 
 
 _seen = _Seen()
@@ -27,12 +28,13 @@ def was_sent(record: LogRecord, key: str, client: object) -> bool:
     """Tell whether an event was handed to a client before, and note it.
 
     Args:
-        record: The record that holds it.
+        record: The record that holds it, or a copy.
         key: Under which name: one record may hold two events.
         client: The client.
     """
+    created = record.created
     for known, known_key, known_client in _seen.last:
-        if known() is record and known_key == key and known_client is client:
+        if known is created and known_key == key and known_client is client:
             return True
-    _seen.last.append((weakref.ref(record), key, client))
+    _seen.last.append((created, key, client))
     return False

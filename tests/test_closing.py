@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 
 import pytest
 
 from op_logging import Identify, Track, flush
+from op_logging._rendered import Captured
 from support.clients import client_of
 from support.scripted_server import OK, Hang, Request, ScriptedServer
 from support.waiting import wait_until
@@ -126,6 +128,71 @@ def test_a_time_without_an_end_is_allowed(server: ScriptedServer, timeout: float
         assert flush(timeout)
         assert client.close(timeout)
     assert server.names == ["one", "two"]
+
+
+def test_an_event_whose_log_call_overlaps_a_close_is_the_next_lifes(
+    server: ScriptedServer,
+) -> None:
+    """It was marked before the close, and came into the queue after it."""
+    with client_of(server.url) as client:
+        client.submit(Track("before"))
+        inbox = client.inbox
+        assert inbox is not None
+        build_call = client._build
+        event: Captured = ("late", {}, time.time(), ("app.py", 1))
+        marked = (build_call, event, inbox.generation)
+        assert client.close(5)
+        inbox.queue.append(marked)
+        assert client.flush(5)
+        assert (client.stats().delivered, dict(client.stats().reasons)) == (2, {})
+    assert server.names == ["before", "late"]
+
+
+def test_an_exception_of_the_applications_own_ends_a_flush(server: ScriptedServer) -> None:
+    """An alarm that raises is not taken for a time that was up; nobody goes on waiting."""
+
+    class AlarmError(TimeoutError):
+        """The application's."""
+
+    def on_alarm(_signal: int, _frame: object) -> None:
+        raise AlarmError
+
+    server.script = lambda _request: Hang()
+    before = signal.signal(signal.SIGALRM, on_alarm)
+    try:
+        with client_of(server.url) as client:
+            client.submit(Track("hangs"))
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises(AlarmError):
+                client.flush(30)
+            engine = client._engine
+            assert engine is not None
+            assert engine._dispatch.delivery.ledger.waits == ()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_two_closes_and_an_event_between_them_leave_no_thread_behind(
+    server: ScriptedServer,
+) -> None:
+    """The second one meets a life that began meanwhile: it must not cut it off."""
+    with client_of(server.url) as client:
+        engine = client._engine
+        assert engine is not None
+        client.submit(Track("a"))
+        assert client.flush(5)
+        expected = engine._dispatch.expect()
+        assert expected is not None
+        assert client.close(5)
+        client.submit(Track("b"))
+        assert client.flush(5)
+        engine._end(expected, time.monotonic() + 5)  # the other close's second half
+        client.submit(Track("c"))
+        assert client.flush(5)
+        assert client.close(5)
+        wait_until(lambda: not [t for t in threading.enumerate() if t.name.startswith("op_log")])
+    assert server.names == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("timeout", [0, -5, float("-inf"), float("nan")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import logging.config
 import logging.handlers
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +186,53 @@ def test_dict_config_twice_keeps_what_was_logged_before(server: ScriptedServer) 
     assert first.client is second.client
     finish(second)
     assert sorted(server.names) == ["one", "two"]
+
+
+class _Meeting(logging.Filter):
+    """Made by dictConfig, which holds logging's lock meanwhile."""
+
+    reached = threading.Event()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached.set()
+
+
+class _NeedsLock(logging.Handler):
+    """Shows a diagnosis while somebody else configures logging, and needs logging's lock."""
+
+    said = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Wait until dictConfig has the lock, then ask for it."""
+        self.said.set()
+        _Meeting.reached.wait(5)
+        logging.getLogger(f"needed.for.{record.name}")
+
+
+@pytest.mark.usefixtures("credentials")
+def test_a_client_that_has_to_warn_does_not_deadlock_with_dict_config(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever holds logging's lock makes a client, while the maker of another needs that lock."""
+    _Meeting.reached.clear()
+    _NeedsLock.said.clear()
+    monkeypatch.delenv("OPENPANEL_CLIENT_SECRET")
+    nosy = _NeedsLock()
+    logging.getLogger("op_logging").addHandler(nosy)
+    config = dict_config(**{"class": "op_logging.OpenPanelHandler", "client_secret": SECRET})
+    config["disable_existing_loggers"] = False
+    config["filters"] = {"meeting": {"()": _Meeting}}
+    try:
+        warning = threading.Thread(target=OpenPanelHandler, daemon=True)
+        warning.start()
+        assert _NeedsLock.said.wait(5)
+        configuring = threading.Thread(
+            target=logging.config.dictConfig, args=(config,), daemon=True
+        )
+        configuring.start()
+        for thread in (configuring, warning):
+            thread.join(10)
+            assert not thread.is_alive()
+    finally:
+        logging.getLogger("op_logging").removeHandler(nosy)

@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from op_logging import OpenPanelClient, OpenPanelHandler, Track, _engine
+from op_logging import (
+    Identify,
+    Increment,
+    OpenPanelClient,
+    OpenPanelHandler,
+    Track,
+    _engine,
+)
 from op_logging._render import build
 from op_logging._rendered import Built, Data, created_of
 from support.clients import client_of, shop
@@ -102,6 +109,52 @@ def test_a_lane_without_work_ends_and_another_starts_when_there_is_some(
 def lanes() -> list[threading.Thread]:
     """Return the lanes that are alive."""
     return [thread for thread in threading.enumerate() if thread.name.startswith("op_logging-lane")]
+
+
+def test_what_a_barrier_lets_go_is_sent_side_by_side_while_a_retry_is_far_away() -> None:
+    """The sender, which sleeps until that retry, is needed to open lanes."""
+
+    def script(request: Request) -> bytes:
+        unknown = http(404, {"status": 404, "message": "Profile not found"})
+        return unknown if request.call["type"] == "increment" else OK
+
+    with ScriptedServer(script, delay=0.05) as server, client_of(server.url) as client:
+        client.submit(Increment("nobody", "visits"))
+        engine = client._engine  # how long it will sleep cannot be seen from outside
+        assert engine is not None
+        wait_until(lambda: engine.life is not None and engine.life.wakes_at > 1.0)
+        delivery = engine._dispatch.delivery
+        wait_until(lambda: (delivery.lanes.next_due or 0.0) > time.monotonic() + 1.5, 60)
+        client.submit(Identify("u1"))
+        for number in range(60):
+            client.submit(Track(f"event {number}", profile_id="u1"))
+        server.wait_for(61)
+        assert server.most_at_once >= 4
+
+
+def test_an_event_that_comes_just_before_the_sender_sleeps_is_not_overslept(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The moment is made by hand: it is some microseconds long."""
+    with client_of(server.url) as client:
+        client.submit(Track("first"))
+        assert client.flush(5)
+        engine = client._engine
+        assert engine is not None
+        turn = engine._turn
+        late: list[bool] = []
+
+        def turn_and_then(life: object) -> float | None:
+            pause = turn(life)  # type: ignore[arg-type]
+            if not late:
+                late.append(client.submit(Track("late")))
+                return 60.0
+            return pause
+
+        monkeypatch.setattr(engine, "_turn", turn_and_then)
+        engine.hurry()
+        server.wait_for(2)
+    assert server.names == ["first", "late"]
 
 
 def test_an_idle_client_wakes_nobody(server: ScriptedServer) -> None:

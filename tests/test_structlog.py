@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -183,6 +184,75 @@ def test_the_packages_own_records_are_no_events(
     assert [payload["name"] for payload in sent(server, client)] == ["foreign"]
     assert client.stats().accepted == 1
     assert "refused track foreign" in capsys.readouterr().err
+
+
+def test_the_way_to_the_server_is_no_event_either(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Through a proxy urllib3 logs each request, with the root logger at DEBUG: without an end."""
+    monkeypatch.setenv("HTTP_PROXY", server.url)
+    with client_of("http://openpanel.example") as client:
+        console = logging.StreamHandler()
+        console.setFormatter(
+            structlog.stdlib.ProcessorFormatter(
+                processors=[structlog.processors.JSONRenderer()],
+                foreign_pre_chain=[OpenPanelProcessor(client=client, track="all")],
+            )
+        )
+        root = logging.getLogger()
+        root.addHandler(console)
+        root.setLevel(logging.DEBUG)
+        logging.getLogger("app").info("one line")
+        assert client.flush(5)
+        logging.getLogger("app").info("another")
+        assert client.flush(5)
+        assert client.stats().accepted == 2
+    assert server.names == ["one line", "another"]
+    assert "urllib3" in capsys.readouterr().err
+
+
+def test_one_record_that_passes_formatters_and_a_handler_is_sent_once(
+    server: ScriptedServer, client: OpenPanelClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Shared processors stand in the formatters of several handlers; all see the same record."""
+    processor = OpenPanelProcessor(client=client)
+    shared: list[Any] = [structlog.stdlib.ExtraAdder(), processor]
+    with logger_of(client) as target:
+        consoles = [logging.StreamHandler() for _ in range(2)]
+        for console in consoles:
+            console.setFormatter(
+                structlog.stdlib.ProcessorFormatter(
+                    processors=[processor, structlog.processors.KeyValueRenderer()],
+                    foreign_pre_chain=shared,
+                )
+            )
+            target.addHandler(console)
+        log = structlog.wrap_logger(
+            target,
+            processors=[structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+            wrapper_class=structlog.stdlib.BoundLogger,
+        )
+        target.info("From logging", extra={"_event": "foreign"})
+        log.info("From structlog", _event="native")
+        for console in consoles:
+            target.removeHandler(console)
+    assert [payload["name"] for payload in sent(server, client)] == ["foreign", "native"]
+    assert capsys.readouterr().err.count("event='From structlog'") == 2
+
+
+def test_an_entry_may_be_any_kind_of_mapping(
+    server: ScriptedServer, client: OpenPanelClient
+) -> None:
+    """Also for the handler, where structlog hands it over."""
+    with logger_of(client) as target:
+        log = structlog.wrap_logger(
+            target,
+            processors=[structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+            wrapper_class=structlog.stdlib.BoundLogger,
+            context_class=OrderedDict,
+        )
+        log.info("Paid", _event="order_paid", total=1)
+    assert sent(server, client) == [{"name": "order_paid", "properties": {"total": 1}}]
 
 
 def test_in_front_of_processor_formatter(
