@@ -198,16 +198,17 @@ class _Meeting(logging.Filter):
         self.reached.set()
 
 
-class _NeedsLock(logging.Handler):
-    """Shows a diagnosis while somebody else configures logging, and needs logging's lock."""
+class _NeedsLock(logging.Filter):
+    """Meets a diagnosis while somebody else configures logging, and needs logging's lock."""
 
     said = threading.Event()
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def filter(self, record: logging.LogRecord) -> bool:
         """Wait until dictConfig has the lock, then ask for it."""
         self.said.set()
         _Meeting.reached.wait(5)
         logging.getLogger(f"needed.for.{record.name}")
+        return True
 
 
 @pytest.mark.usefixtures("credentials")
@@ -219,7 +220,7 @@ def test_a_client_that_has_to_warn_does_not_deadlock_with_dict_config(
     _NeedsLock.said.clear()
     monkeypatch.delenv("OPENPANEL_CLIENT_SECRET")
     nosy = _NeedsLock()
-    logging.getLogger("op_logging").addHandler(nosy)
+    logging.getLogger("op_logging").addFilter(nosy)
     config = dict_config(**{"class": "op_logging.OpenPanelHandler", "client_secret": SECRET})
     config["disable_existing_loggers"] = False
     config["filters"] = {"meeting": {"()": _Meeting}}
@@ -235,4 +236,4 @@ def test_a_client_that_has_to_warn_does_not_deadlock_with_dict_config(
             thread.join(10)
             assert not thread.is_alive()
     finally:
-        logging.getLogger("op_logging").removeHandler(nosy)
+        logging.getLogger("op_logging").removeFilter(nosy)
