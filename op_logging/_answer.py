@@ -71,8 +71,9 @@ def read_answer(receive: Callable[[], bytes]) -> Answer:
     plain = _PLAIN.match(data)
     if plain is not None:
         whole = plain.end() + int(plain[1])
-        while len(data) < whole <= LONGEST_ANSWER and (more := receive()):
-            data += more
+        with contextlib.suppress(OSError):  # the status is there: `_parse` lets it do
+            while len(data) < whole <= LONGEST_ANSWER and (more := receive()):
+                data += more
         if len(data) == whole:
             return _LAST_PLAIN_ANSWER if _CLOSES.search(data, 0, plain.end()) else _PLAIN_ANSWER
     return _parse(data, receive)
@@ -86,12 +87,14 @@ def _parse(data: bytes, receive: Callable[[], bytes]) -> Answer:
         response.begin()
         if not 100 < response.status < 200 or response.status == 101:
             break
-    body = b""
+    body, complete = b"", False
     with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
         body = response.read(LONGEST_ANSWER)  # without it the status alone has to do
+        # A response is "closed", too, where its body never began or was garbled.
+        complete = response.isclosed() and not response.will_close
     headers = {name.lower(): value for name, value in response.getheaders()}
-    complete = response.isclosed() and not response.will_close
-    return Answer(response.status, headers, body, complete and not stream.data)
+    is_last = response.status >= 200 and not stream.data and not stream.ended
+    return Answer(response.status, headers, body, complete and is_last)
 
 
 class _Stream:
@@ -99,10 +102,12 @@ class _Stream:
 
     Attributes:
         data: What was received and not read yet.
+        ended: Whether its end was seen.
     """
 
     def __init__(self, data: bytes, receive: Callable[[], bytes]) -> None:
         self.data = data
+        self.ended = not data
         self._receive = receive
 
     def makefile(self, _mode: str) -> _Stream:
@@ -136,7 +141,8 @@ class _Stream:
     def _fill(self) -> bool:
         more = self._receive()
         self.data += more
-        return bool(more)
+        self.ended = not more
+        return not self.ended
 
     def _take(self, size: int) -> bytes:
         taken, self.data = self.data[:size], self.data[size:]
