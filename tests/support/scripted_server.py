@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from .misbehaving import Greeting, Play, reset_when_closed
 from .waiting import wait_until
 
 
@@ -26,6 +26,8 @@ class Request:
     headers: dict[str, str]
     body: bytes
     at: float
+    beside: int = 0
+    """How many other requests were not answered yet when it came in."""
 
     @property
     def call(self) -> dict[str, Any]:
@@ -53,7 +55,7 @@ class Vanish:
     """Read the request and close the connection."""
 
 
-Answer = bytes | Hang | Reset | Vanish
+Answer = bytes | Hang | Reset | Vanish | Play
 Script = Callable[[Request], Answer]
 
 
@@ -81,6 +83,8 @@ class ScriptedServer:
     Attributes:
         requests: All requests in the order in which they came in.
         connections: How many connections were accepted.
+        ended: How many of them are closed again.
+        greeting: What to do with a connection before it is read from.
     """
 
     def __init__(self, script: Script | None = None, delay: float = 0.0) -> None:
@@ -88,6 +92,8 @@ class ScriptedServer:
         self.delay = delay
         self.requests: list[Request] = []
         self.connections = 0
+        self.ended = 0
+        self.greeting: Greeting = lambda _connection, _number: True
         self.most_at_once = 0
         self._at_once = 0
         self._lock = threading.Lock()
@@ -150,20 +156,18 @@ class ScriptedServer:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         reader = connection.makefile("rb")
         try:
+            if not self.greeting(connection, number):
+                return
             while (request := self._read(reader, number)) is not None:
-                with self._lock:
-                    self._at_once += 1
-                    self.most_at_once = max(self.most_at_once, self._at_once)
-                goes_on = self._answer(connection, request)
-                with self._lock:
-                    self._at_once -= 1
-                if not goes_on:
+                if not self._answer(connection, request):
                     return
         except (OSError, ValueError):
             pass
         finally:
             reader.close()
             connection.close()
+            with self._lock:
+                self.ended += 1
 
     def _read(self, reader: Any, connection: int) -> Request | None:
         first = reader.readline()
@@ -182,8 +186,11 @@ class ScriptedServer:
                 headers=headers,
                 body=body,
                 at=time.monotonic(),
+                beside=self._at_once,
             )
             self.requests.append(request)
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
         return request
 
     def _answer(self, connection: socket.socket, request: Request) -> bool:
@@ -192,11 +199,20 @@ class ScriptedServer:
         if self.delay:
             self._over.wait(self.delay)
         if isinstance(answer, bytes):
+            self._answered()  # before the peer can know
             connection.sendall(answer)
             return True
-        if isinstance(answer, Hang):
-            self._over.wait(60.0)
-        elif isinstance(answer, Reset):
-            linger = struct.pack("ii", 1, 0)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        return False
+        try:
+            if isinstance(answer, Play):
+                return answer.play(connection, self._over)
+            if isinstance(answer, Hang):
+                self._over.wait(60.0)
+            elif isinstance(answer, Reset):
+                reset_when_closed(connection)
+            return False
+        finally:
+            self._answered()
+
+    def _answered(self) -> None:
+        with self._lock:
+            self._at_once -= 1
