@@ -12,6 +12,7 @@ seen before the first. Not thread-safe: each lane has its own connection.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.client
 import socket
 import ssl
@@ -28,6 +29,9 @@ __all__ = ["DirectConnection", "Target", "UnsentError"]
 
 _FRESH = 0.01
 """Seconds after an answer in which a connection is used again without a look whether it ended."""
+_LAST_LOOK = 0.05
+"""Seconds for the answer of a server that reads no further."""
+_TOO_SLOW = frozenset({408, 425})
 _CHUNK = 64 * 1024
 
 
@@ -101,10 +105,18 @@ class DirectConnection:
         """
         try:
             connected = self._ready(longest)
-            connected.sendall(self._request(body, headers))
+            request = self._request(body, headers)
         except OSError as error:
             self.close()
             raise UnsentError from error
+        try:
+            connected.sendall(request)
+        except OSError as error:
+            refusal = self._early_refusal(connected)
+            self.close()
+            if refusal is None:
+                raise UnsentError from error
+            return refusal
         deadline = time.monotonic() + max(0.01, min(self._target.answer_timeout, longest))
         try:
             answer = read_answer(lambda: self._receive(connected, deadline))
@@ -116,6 +128,19 @@ class DirectConnection:
         else:
             self.close()
         return answer
+
+    def _early_refusal(self, connected: socket.socket) -> Answer | None:
+        """Return what a server said that would not read a request to its end.
+
+        None where it said nothing, or what would leave open whether it did process it.
+        """
+        deadline = time.monotonic() + _LAST_LOOK
+        try:
+            answer = read_answer(lambda: self._receive(connected, deadline))
+        except (OSError, http.client.HTTPException):
+            return None
+        is_refusal = 300 <= answer.status < 500 and answer.status not in _TOO_SLOW
+        return dataclasses.replace(answer, reusable=False) if is_refusal else None
 
     def close(self) -> None:
         """Close the connection. It may be used again: it then connects anew."""
