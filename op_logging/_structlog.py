@@ -199,7 +199,7 @@ def _is_our_own(entry: Entry) -> bool:
     So it is through ``foreign_pre_chain``. With ``track="all"`` it would be the next event.
     """
     name = str(getattr(entry.get("_record"), "name", ""))
-    if name == LOGGER.name:
+    if name == LOGGER.name or name.startswith(f"{LOGGER.name}."):
         return True
     return name.partition(".")[0] in _HTTP_LOGGERS and _process.on_delivery_thread()
 

@@ -8,6 +8,8 @@ headers, which would be carried over to any host.
 from __future__ import annotations
 
 import contextlib
+import json
+import logging
 import math
 import ssl
 from collections.abc import Iterator, Mapping
@@ -21,14 +23,18 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
 from urllib3.exceptions import ReadTimeoutError
 from urllib3.util.ssl_ import create_urllib3_context
 
+from . import _process
 from ._answer import LONGEST_ANSWER
 from ._config import OpenPanelConfig
 from ._direct import DirectConnection, Target, UnsentError
+from ._encoding import dumps
 from ._outcomes import Outcome, Verdict, clean_message, read_answer
+from ._rendered import Built
 from ._version import __version__
 
 __all__ = ["Connection", "Transport"]
 
+_CALLS = logging.getLogger("op_logging.calls")
 SDK_NAME = "op-logging"
 USER_AGENT = f"{SDK_NAME}/{__version__}"
 """The server takes ``name/1.2.3`` for another server. It must never name an operating system or a
@@ -40,13 +46,16 @@ class Transport:
 
     ``requests`` says where to go: its rules for URLs, for proxies, and for certificate bundles in
     the environment. Without a proxy the way there is `DirectConnection`; through one it is
-    ``requests``' own adapter.
+    ``requests``' own adapter. With ``delivery="log"`` there is no way, and nothing is resolved.
 
     Args:
         config: Where to send, with which credentials and time-outs.
     """
 
     def __init__(self, config: OpenPanelConfig) -> None:
+        self.is_log = config.delivery == "log"
+        if self.is_log:
+            return
         self.timeout = config.timeout
         self.secret = config.client_secret
         self.headers = {
@@ -69,6 +78,8 @@ class Transport:
 
     def connect(self) -> Connection:
         """Return a connection of its own for one thread; it connects when it is first used."""
+        if self.is_log:
+            return _LoggingConnection()
         if self.target is None:
             return _AdaptersConnection(self)
         return _DirectConnection(self.target, self.secret)
@@ -140,6 +151,23 @@ class _DirectConnection:
 
 
 _DELIVERED = Outcome(Verdict.DELIVERED, status=200)
+
+
+class _LoggingConnection:
+    """Writes each call on a logger, as the formatter writes a line, and sends nothing."""
+
+    def post(self, body: bytes, headers: Mapping[str, str], longest: float = math.inf) -> Outcome:  # noqa: ARG002
+        try:
+            line = dumps(Built(json.loads(body), headers).line()) if headers else body
+            _CALLS.disabled = False  # dictConfig disables every logger that it does not name
+            with _process.speaking():
+                _CALLS.info("%s", line.decode())
+        except Exception as error:  # noqa: BLE001 - a handler of the application's failed at it
+            return Outcome(Verdict.REJECTED, "log_failed", f"{type(error).__name__} was raised")
+        return _DELIVERED
+
+    def close(self) -> None:
+        pass
 
 
 class _AdaptersConnection:
