@@ -139,7 +139,10 @@ def checked(line: object) -> Built:
     if not isinstance(found, dict):
         raise UnsendableError("hook_failed", f"it returned no call but {type(line).__name__}")
     headers = found.pop("headers", None)
-    call = _raw_call(found, None)
+    try:
+        call = _raw_call(found, None)
+    except UnsendableError as error:
+        raise UnsendableError("hook_failed", f"it returned no call: {error}") from error
     own = {
         name: text
         for name, value in (headers.items() if isinstance(headers, dict) else ())
