@@ -24,6 +24,8 @@ from ._rendered import Counts, RenderedCall, kind_of
 
 __all__ = ["Counters", "Leaving"]
 
+_LARGEST = 2**53
+
 
 class Leaving(NamedTuple):
     """A sum whose time has come.
@@ -57,7 +59,7 @@ class _Profile:
     __slots__ = ("safe_at", "sums", "writing")
 
     def __init__(self) -> None:
-        self.sums: dict[str, _Sum] = {}
+        self.sums: dict[str | RenderedCall, _Sum] = {}
         self.writing = 0
         self.safe_at = 0.0
 
@@ -106,13 +108,13 @@ class Counters:
         """Add a counter; return whether another was there to add it to."""
         profile = self._profile(counts.profile)
         held = profile.sums.get(counts.property)
-        if held is not None and math.isfinite(held.amount + counts.amount):
+        if held is not None and abs(held.amount + counts.amount) <= _LARGEST:
             held.amount += counts.amount
             return True
-        name = counts.property
-        while name in profile.sums:  # a sum that would be infinite is left as it is
-            name += "\0"
-        profile.sums[name] = _Sum(call, counts, now + self._interval)
+        # What would be more than JSON holds exactly is left as it is: the new one goes by itself.
+        profile.sums[counts.property if held is None else call] = _Sum(
+            call, counts, now + self._interval
+        )
         self._held += 1
         if len(profile.sums) == 1:
             self._look(counts.profile, profile)
@@ -141,7 +143,8 @@ class Counters:
             force: Whether those leave as well that the server may lose.
         """
         leaving: list[Leaving] = []
-        for name in list(self._profiles) if hurry or force else self._due(now):
+        due = list(self._due(now))  # in any case: it forgets what it looked at
+        for name in list(self._profiles) if hurry or force else due:
             profile = self._profiles.get(name)
             if profile is not None:
                 self._empty(name, profile, now, leaving, hurry=hurry, force=force)
@@ -150,11 +153,12 @@ class Counters:
     def withdraw(self, up_to: int) -> list[RenderedCall]:
         """Take out the sums up to a generation; return the calls that they began with."""
         gone = []
-        for profile in self._profiles.values():
-            for name, held in list(profile.sums.items()):
+        for name, profile in self._profiles.items():
+            for key, held in list(profile.sums.items()):
                 if held.first.generation <= up_to:
                     gone.append(held.first)
-                    del profile.sums[name]
+                    del profile.sums[key]
+            self._look(name, profile)  # what is left may have been behind what is gone
         self._held -= len(gone)
         return gone
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 
-from op_logging._rendered import Kind, RenderedCall
+from op_logging._encoding import dumps
+from op_logging._rendered import Counts, Kind, RenderedCall, kind_of
 
 
 class Named(RenderedCall):
@@ -29,3 +30,21 @@ class Named(RenderedCall):
     def label(self) -> str:
         """What it is called."""
         return self._name
+
+
+def counter(
+    amount: float, name: str = "visits", profile: str = "u1", *, generation: int = 0
+) -> RenderedCall:
+    """Return a counter as it is rendered; a decrement for an amount below 0."""
+    kind = "increment" if amount > 0 else "decrement"
+    payload = {"profileId": profile, "property": name, "value": abs(amount)}
+    call = {"type": kind, "payload": payload}
+    return RenderedCall(
+        kind_of(call),
+        dumps(call),
+        time.time(),
+        ("app.py", 1),
+        profile=profile,
+        counts=Counts(profile, profile, name, amount),
+        generation=generation,
+    )
