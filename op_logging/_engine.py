@@ -234,7 +234,9 @@ class Engine:
         dispatch, delivery = self._dispatch, self._dispatch.delivery
         with dispatch.lock:
             now = time.monotonic()
-            delivery.let_counters_leave(now, hurry=bool(delivery.ledger.waits))
+            # Not while counters that somebody waits for are in the queue: they belong to the sums.
+            is_awaited = any(not self.inbox.holds(wait.up_to) for wait in delivery.ledger.waits)
+            delivery.let_counters_leave(now, hurry=is_awaited)
             dispatch.recount()
             delivery.lanes.wake(now)
             short_of_lanes = not self._employ(life, now)
