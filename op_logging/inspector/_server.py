@@ -141,10 +141,14 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ValueError(f"host {host!r} is no loopback address: use 127.0.0.1, ::1 or localhost")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=512)
+        listener = socket.create_server((host, port), family=family, backlog=512)
     except OSError as error:
         words = error.strerror or str(error)
         raise OSError(f"cannot listen on {host} port {port}: {words}; try another --port") from None
+    # Accepted sockets inherit it. asyncio does not set it on those of `create_server`, and an
+    # answer in two pieces would wait 40 ms for the peer's delayed acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _url(listener: socket.socket) -> str:
