@@ -84,7 +84,7 @@ def _ask(hook: Callable[[dict[str, Any]], Mapping[str, Any] | None], built: Buil
     try:
         with _process.speaking():
             line = hook(built.line())
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         text = f"before_send raised {type(error).__name__}"
         raise UnsendableError("hook_failed", text) from error
     if line is None:
@@ -113,5 +113,5 @@ def tell_of_losses(
         try:
             with _process.speaking():
                 hook(line, reason)
-        except Exception as error:  # noqa: BLE001 - a hook of the application's failed
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a hook of the application's failed
             diagnostics.say("on_drop", f"on_drop raised {type(error).__name__}")

@@ -361,6 +361,9 @@ class Engine:
             if life is not None and (not was_open or self._is_sender_needed(life)):
                 life.wakes_at = 0.0  # once is enough
                 life.ring()
+        if life is None:  # closed meanwhile: there is no sender that would
+            dispatch.tell()
+            dispatch.hand_over_losses()
 
     def _is_sender_needed(self, life: Life) -> bool:
         """Tell whether the sender sleeps for longer than is good. Under the lock."""
