@@ -104,13 +104,19 @@ class Counters:
         """When to look again for sums that may leave; infinity where none is held."""
         return self._looks[0][0] if self._held and self._looks else math.inf
 
-    def add(self, call: RenderedCall, counts: Counts, now: float) -> bool:
-        """Add a counter; return whether another was there to add it to."""
+    def merge(self, counts: Counts) -> bool:
+        """Add a counter to the sum that is held; return False where there is none for it."""
+        profile = self._profiles.get(counts.profile)
+        held = None if profile is None else profile.sums.get(counts.property)
+        if held is None or abs(held.amount + counts.amount) > _LARGEST:
+            return False
+        held.amount += counts.amount
+        return True
+
+    def hold(self, call: RenderedCall, counts: Counts, now: float) -> None:
+        """Begin a sum with a counter that could not be merged."""
         profile = self._profile(counts.profile)
         held = profile.sums.get(counts.property)
-        if held is not None and abs(held.amount + counts.amount) <= _LARGEST:
-            held.amount += counts.amount
-            return True
         # What would be more than JSON holds exactly is left as it is: the new one goes by itself.
         profile.sums[counts.property if held is None else call] = _Sum(
             call, counts, now + self._interval
@@ -118,7 +124,6 @@ class Counters:
         self._held += 1
         if len(profile.sums) == 1:
             self._look(counts.profile, profile)
-        return False
 
     def writes(self, profile: str) -> None:
         """Note that a call that writes a profile is on its way."""

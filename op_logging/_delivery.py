@@ -74,17 +74,18 @@ class Delivery:
             self._drop_new(call, "closed")
             self._say("closed", f"the client was closed before {_name(call)} was sent: dropped")
             return
-        if call.counts is not None and self.counters.is_on:
-            if self.counters.add(call, call.counts, now):
-                self.ledger.merge(call.generation)
-            else:
-                self.bytes += len(call.body)
+        counts = call.counts if self.counters.is_on else None
+        if counts is not None and self.counters.merge(counts):
+            self.ledger.merge(call.generation)
             return
         if not self._has_room(call, now):
             self._drop_new(call, "queue_full")
             self._say("queue_full", f"the queue is full: {_name(call)} was dropped")
             return
         self.bytes += len(call.body)
+        if counts is not None:
+            self.counters.hold(call, counts, now)
+            return
         if call.kind.barrier and call.profile is not None:
             self.counters.writes(call.profile)
         self.lanes.add(call)
@@ -108,7 +109,8 @@ class Delivery:
             call = self.lanes.take(probe=self.pace.state is not PaceState.OPEN)
             if call is None:
                 return None
-            if time.time() - call.created > self._config.max_age:
+            held = 0.0 if call.counts is None else self._config.counter_interval
+            if time.time() - call.created > self._config.max_age + held:
                 self._drop(call, "expired", now)
                 self._say("expired", f"{_name(call)} was not delivered within max_age: dropped")
                 continue
@@ -272,7 +274,10 @@ class Delivery:
         self.lanes.again(call, now + backoff(longest))
 
     def _has_room(self, call: RenderedCall, now: float) -> bool:
-        """Tell whether a new call may wait; make room for it if ``overflow`` says so."""
+        """Tell whether a new call may wait; make room for it if ``overflow`` says so.
+
+        Sums do not make room for others: each stands for many.
+        """
         limits = self._config
         while self.bytes + len(call.body) > limits.queue_max_bytes or (
             limits.overflow == "drop_oldest"

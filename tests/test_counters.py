@@ -23,10 +23,13 @@ class Held:
         self.now = 100.0
 
     def add(self, amount: float, name: str = "visits", profile: str = "u1", **options: int) -> bool:
-        """Add a counter."""
+        """Add a counter; return whether it was merged."""
         call = counter(amount, name, profile, **options)
         assert call.counts is not None
-        return self.counters.add(call, call.counts, self.now)
+        if self.counters.merge(call.counts):
+            return True
+        self.counters.hold(call, call.counts, self.now)
+        return False
 
     def wrote(self, profile: str = "u1") -> None:
         """Let the profile be written, with the answer at once."""
@@ -92,7 +95,7 @@ def test_a_lone_counter_leaves_as_it_came() -> None:
     held = Held()
     call = counter(3)
     assert call.counts is not None
-    held.counters.add(call, call.counts, held.now)
+    held.counters.hold(call, call.counts, held.now)
     assert list(held.counters) == [call]
     (left,) = held.leave(after=INTERVAL)
     assert left == Leaving(call, call, at_risk=False)
