@@ -54,3 +54,8 @@ def mark(line: Line) -> Line:
 
 def drop(_line: Line) -> None:
     """Drop everything: what a dotted path names."""
+
+
+def mark_tracks(line: Line) -> Line:
+    """Add a property to track calls: what a dotted path names."""
+    return mark(line) if line["type"] == "track" else line
