@@ -20,7 +20,7 @@ from itertools import count
 from typing import NamedTuple
 
 from ._encoding import dumps
-from ._rendered import Counts, RenderedCall, kind_of
+from ._rendered import NO_HEADERS, Counts, Rare, RenderedCall, kind_of
 
 __all__ = ["Counters", "Leaving"]
 
@@ -240,6 +240,6 @@ def _sum_call(held: _Sum) -> RenderedCall | None:
         first.created,
         first.place,
         profile=first.profile,
-        counts=counts._replace(amount=amount),
+        rare=Rare(NO_HEADERS, counts._replace(amount=amount), counts.profile),
         generation=first.generation,
     )

@@ -23,7 +23,7 @@ from ._lanes import Lanes
 from ._ledger import Ledger
 from ._outcomes import Outcome, Verdict
 from ._pace import Pace, PaceState, backoff
-from ._rendered import RenderedCall, Trouble
+from ._rendered import RenderedCall
 
 __all__ = ["Delivery"]
 
@@ -74,7 +74,7 @@ class Delivery:
             self._drop_new(call, "closed")
             self._say("closed", f"the client was closed before {_name(call)} was sent: dropped")
             return
-        counts = call.counts if self.counters.is_on else None
+        counts = call.rare.counts if self.counters.is_on else None
         if counts is not None and self.counters.merge(counts):
             self.ledger.merge(call.generation)
             return
@@ -86,8 +86,8 @@ class Delivery:
         if counts is not None:
             self.counters.hold(call, counts, now)
             return
-        if call.kind.barrier and call.profile is not None:
-            self.counters.writes(call.profile)
+        if call.rare.writes is not None:
+            self.counters.writes(call.rare.writes)
         self.lanes.add(call)
 
     def let_counters_leave(self, now: float, *, hurry: bool = False, force: bool = False) -> None:
@@ -109,7 +109,7 @@ class Delivery:
             call = self.lanes.take(probe=self.pace.state is not PaceState.OPEN)
             if call is None:
                 return None
-            held = 0.0 if call.counts is None else self._config.counter_interval
+            held = 0.0 if call.rare.counts is None else self._config.counter_interval
             if time.time() - call.created > self._config.max_age + held:
                 self._drop(call, "expired", now)
                 self._say("expired", f"{_name(call)} was not delivered within max_age: dropped")
@@ -236,7 +236,7 @@ class Delivery:
         )
 
     def _settle_unknown_profile(self, call: RenderedCall, outcome: Outcome, now: float) -> None:
-        trouble = _trouble_of(call)
+        trouble = call.own()
         first = trouble.first_unknown = trouble.first_unknown or now
         if not call.kind.counter or now - first >= _UNKNOWN_PROFILE_PATIENCE:
             self._reject(call, outcome.reason, outcome, now)
@@ -254,7 +254,7 @@ class Delivery:
             )
             return
         if outcome.status is not None and outcome.status >= 500:
-            trouble = _trouble_of(call)
+            trouble = call.own()
             if not trouble.server_errors:
                 trouble.delivered_before = self.ledger.delivered
             trouble.server_errors += 1
@@ -321,10 +321,8 @@ class Delivery:
         self._wrote(call, now)
 
     def _wrote(self, call: RenderedCall, now: float) -> None:
-        if call.counts is not None:
-            self.counters.wrote(call.counts.profile, now)
-        elif call.kind.barrier and call.profile is not None:
-            self.counters.wrote(call.profile, now)
+        if call.rare.writes is not None:
+            self.counters.wrote(call.rare.writes, now)
 
     def _say(self, kind: str, text: str, *, once: bool = False) -> None:
         self._messages.append(Message(kind, text, once))
@@ -340,12 +338,6 @@ _TURNED_AWAY = {
     "invalid": "an event could not be captured",
     "recursion": "an event was logged while a hook or a diagnosis of this package ran",
 }
-
-
-def _trouble_of(call: RenderedCall) -> Trouble:
-    if call.trouble is None:
-        call.trouble = Trouble()
-    return call.trouble
 
 
 def _name(call: RenderedCall) -> str:

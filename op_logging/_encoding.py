@@ -98,7 +98,11 @@ _encoders: list[Callable[[Any], bytes]] = [_dumps_by_json]
 with contextlib.suppress(ImportError):
     import orjson
 
-    _encoders.append(orjson.dumps)
+    def _dumps_by_orjson(value: object) -> bytes:
+        # What orjson returns holds more memory than it has bytes; a copy does not.
+        return memoryview(orjson.dumps(value)).tobytes()
+
+    _encoders.append(_dumps_by_orjson)
 
 
 def dumps(value: object) -> bytes:

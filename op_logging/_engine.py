@@ -351,7 +351,7 @@ class Engine:
 
     def _post(self, call: RenderedCall, connection: Connection, deadline: float = math.inf) -> None:
         """Post a call that was taken, and settle it."""
-        outcome = connection.post(call.body, call.headers, deadline - time.monotonic())
+        outcome = connection.post(call.body, call.rare.headers, deadline - time.monotonic())
         dispatch, delivery = self._dispatch, self._dispatch.delivery
         with dispatch.lock:
             was_open = delivery.pace.state is PaceState.OPEN

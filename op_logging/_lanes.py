@@ -25,23 +25,15 @@ _PROBE_CHOICE = 64
 """How many ready calls are looked through for one that is fit to probe with."""
 
 
-class _Line:
-    """The calls of one profile: what may be unanswered now, and what waits behind it."""
-
-    __slots__ = ("barrier", "later", "unanswered")
-
-    def __init__(self) -> None:
-        self.unanswered = 0
-        self.barrier = False
-        self.later: deque[RenderedCall] = deque()
-
-
 class Lanes:
     """The calls that wait, ordered by profile."""
 
     def __init__(self) -> None:
         self._ready: deque[RenderedCall] = deque()
-        self._lines: dict[str, _Line] = {}
+        # By what the order is kept by. Plain numbers and few deques: there may be many profiles.
+        self._unanswered: dict[int | str, int] = {}
+        self._at_barrier: set[int | str] = set()
+        self._later: dict[int | str, deque[RenderedCall]] = {}
         self._again: list[tuple[float, int, RenderedCall]] = []
         self._ticket = count()
         self._behind = 0
@@ -61,22 +53,21 @@ class Lanes:
         yield from self._ready
         for _, _, call in self._again:
             yield call
-        for line in self._lines.values():
-            yield from line.later
+        for later in self._later.values():
+            yield from later
 
     def add(self, call: RenderedCall) -> None:
         """Put a new call at the end of its profile's line."""
-        if call.profile is None:
+        key = call.profile
+        if key is None:
             self._ready.append(call)
-            return
-        line = self._lines.get(call.profile)
-        if line is None:
-            line = self._lines[call.profile] = _Line()
-        if line.barrier or line.later or (call.kind.barrier and line.unanswered):
-            line.later.append(call)
+        elif key in self._unanswered and (
+            call.kind.barrier or key in self._at_barrier or key in self._later
+        ):
+            self._later.setdefault(key, deque()).append(call)
             self._behind += 1
         else:
-            self._open(line, call)
+            self._open(key, call)
 
     def take(self, *, probe: bool = False) -> RenderedCall | None:
         """Take the next call that may leave.
@@ -99,19 +90,20 @@ class Lanes:
 
     def answered(self, call: RenderedCall) -> None:
         """Note that a call that was taken is settled, for good or ill: what waited may go."""
-        if call.profile is None:
+        key = call.profile
+        if key is None:
             return
-        line = self._lines[call.profile]
-        line.unanswered -= 1
-        if line.unanswered:
+        self._unanswered[key] -= 1
+        if self._unanswered[key]:
             return
-        line.barrier = False
-        if not line.later:
-            del self._lines[call.profile]
-            return
-        self._open(line, self._next_of(line))
-        while not line.barrier and line.later and not line.later[0].kind.barrier:
-            self._open(line, self._next_of(line))
+        del self._unanswered[key]
+        self._at_barrier.discard(key)
+        if key in self._later:
+            self._open(key, self._next_of(key))
+            while key not in self._at_barrier and key in self._later:
+                if self._later[key][0].kind.barrier:
+                    break
+                self._open(key, self._next_of(key))
 
     def again(self, call: RenderedCall, due: float) -> None:
         """Keep a call that was taken, to be sent again at ``due``."""
@@ -128,9 +120,8 @@ class Lanes:
             call = heapq.heappop(self._again)[2] if self._again else self._ready.popleft()
             self.answered(call)
             return call
-        for line in self._lines.values():
-            if line.later:
-                return self._next_of(line)
+        for key in self._later:
+            return self._next_of(key)
         return None
 
     def wake(self, now: float) -> None:
@@ -149,9 +140,11 @@ class Lanes:
         Those that were taken still count as unanswered.
         """
         gone = [call for call in self if call.generation <= up_to]
-        for line in self._lines.values():
-            line.later = deque(call for call in line.later if call.generation > up_to)
-        self._behind = sum(len(line.later) for line in self._lines.values())
+        for key in list(self._later):
+            kept = deque(call for call in self._later.pop(key) if call.generation > up_to)
+            if kept:
+                self._later[key] = kept
+        self._behind = sum(map(len, self._later.values()))
         was_open = [call for call in self._ready if call.generation <= up_to]
         was_open += [entry[2] for entry in self._again if entry[2].generation <= up_to]
         self._ready = deque(call for call in self._ready if call.generation > up_to)
@@ -161,11 +154,16 @@ class Lanes:
             self.answered(call)
         return gone
 
-    def _open(self, line: _Line, call: RenderedCall) -> None:
-        line.unanswered += 1
-        line.barrier = call.kind.barrier
+    def _open(self, key: int | str, call: RenderedCall) -> None:
+        self._unanswered[key] = self._unanswered.get(key, 0) + 1
+        if call.kind.barrier:
+            self._at_barrier.add(key)
         self._ready.append(call)
 
-    def _next_of(self, line: _Line) -> RenderedCall:
+    def _next_of(self, key: int | str) -> RenderedCall:
+        later = self._later[key]
+        call = later.popleft()
+        if not later:
+            del self._later[key]
         self._behind -= 1
-        return line.later.popleft()
+        return call

@@ -31,6 +31,7 @@ from ._rendered import (
     Built,
     Counts,
     Data,
+    Rare,
     RenderedCall,
     UnsendableError,
     created_of,
@@ -154,18 +155,21 @@ def checked(line: object) -> Built:
 def to_rendered(built: Built, data: Data, generation: int) -> RenderedCall:
     """Turn a call into bytes, with what delivery has to know of it."""
     call, headers, _, given = built
-    payload = call["payload"]
     kind = kind_of(call)
-    profile = _order_key(kind.type, payload, given)
+    key = _order_key(kind.type, call["payload"], given)
+    rare = None
+    if headers or kind.barrier or kind.counter:
+        counts = _counts(call, key) if kind.counter else None
+        rare = Rare(headers, counts, key if kind.barrier or counts else None)
+    more = {} if rare is None else {"rare": rare}
     return RenderedCall(
         kind,
         dumps(call),
         created_of(data),
         place_of(data),
-        headers=headers,
-        profile=profile,
-        counts=_counts(call, profile) if kind.counter else None,
+        profile=None if key is None else hash(key),  # smaller, while many calls wait
         generation=generation,
+        **more,
     )
 
 

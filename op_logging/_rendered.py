@@ -23,6 +23,7 @@ __all__ = [
     "Entry",
     "Kind",
     "Place",
+    "Rare",
     "RenderedCall",
     "UnsendableError",
     "created_of",
@@ -156,55 +157,86 @@ class Counts(NamedTuple):
     amount: float
 
 
-class RenderedCall:
-    """One API call, ready to be posted.
+class Rare:
+    """What most calls do not have; one for all of those, and never changed then.
 
     Attributes:
-        body: The request's body.
         headers: The headers of this call alone: visitor's address and user agent.
-        kind: What kind of call it is.
-        profile: What its order is kept by; None where no order is promised.
         counts: What it counts, if it is a counter that can be summed.
-        created: When it was logged, in seconds since the epoch.
-        generation: Which wait it came before; see ``_inbox``.
-        attempts: How many times it was sent.
-        started: When the last attempt began (monotonic clock).
-        trouble: What went wrong with it so far; None for most.
+        writes: Which profile it writes, if it is a barrier or a counter.
+        server_errors: How many attempts were answered with a 5xx.
+        delivered_before: How many calls of the client had been delivered at the first of them.
+        first_unknown: When its profile was unknown for the first time (monotonic clock).
     """
 
     __slots__ = (
-        "_number", "_where", "attempts", "body", "counts", "created", "generation", "headers",
-        "kind", "profile", "started", "trouble",
+        "counts", "delivered_before", "first_unknown", "headers", "server_errors", "writes",
     )  # fmt: skip
 
-    def __init__(  # noqa: PLR0913 - these are its parts
+    def __init__(
+        self,
+        headers: Mapping[str, str] = NO_HEADERS,
+        counts: Counts | None = None,
+        writes: str | None = None,
+    ) -> None:
+        self.headers = headers
+        self.counts = counts
+        self.writes = writes
+        self.server_errors = 0
+        self.delivered_before = 0
+        self.first_unknown = 0.0
+
+
+_COMMON = Rare()
+_places: dict[Place, Place] = {}
+_MOST_PLACES = 10_000
+
+
+class RenderedCall:
+    """One API call, ready to be posted. Many may wait, so it is kept small.
+
+    Attributes:
+        body: The request's body.
+        kind: What kind of call it is.
+        profile: What its order is kept by; None where no order is promised.
+        rare: What most calls do not have.
+        created: When it was logged, in seconds since the epoch.
+        place: Where it was logged.
+        generation: Which wait it came before; see ``_inbox``.
+        attempts: How many times it was sent.
+        started: When the last attempt began (monotonic clock).
+    """
+
+    __slots__ = (
+        "attempts", "body", "created", "generation", "kind", "place", "profile", "rare", "started",
+    )  # fmt: skip
+
+    def __init__(
         self,
         kind: Kind,
         body: bytes,
         created: float,
         place: Place,
         *,
-        headers: Mapping[str, str] = NO_HEADERS,
-        profile: str | None = None,
-        counts: Counts | None = None,
+        profile: int | str | None = None,
+        rare: Rare = _COMMON,
         generation: int = 0,
     ) -> None:
         self.kind = kind
         self.body = body
-        self.headers = headers
         self.profile = profile
-        self.counts = counts
+        self.rare = rare
         self.created = created
-        self._where, self._number = place
+        self.place = _places.setdefault(place, place) if len(_places) < _MOST_PLACES else place
         self.generation = generation
         self.attempts = 0
         self.started = 0.0
-        self.trouble: Trouble | None = None
 
-    @property
-    def place(self) -> Place:
-        """Where it was logged."""
-        return self._where, self._number
+    def own(self) -> Rare:
+        """Return what is rare about it, to be changed."""
+        if self.rare is _COMMON:
+            self.rare = Rare()
+        return self.rare
 
     @property
     def source(self) -> str:
@@ -214,7 +246,7 @@ class RenderedCall:
     @property
     def line(self) -> dict[str, Any]:
         """The call as it stands on a line of the formatter, and as hooks see it."""
-        return Built(json.loads(self.body), self.headers).line()
+        return Built(json.loads(self.body), self.rare.headers).line()
 
     @property
     def label(self) -> str:
@@ -225,20 +257,3 @@ class RenderedCall:
             return self.kind.type[:_LONGEST_LABEL]
         shown = "".join(char if char.isprintable() else "?" for char in name)
         return f"{self.kind.type} {shown}"[:_LONGEST_LABEL]
-
-
-class Trouble:
-    """What went wrong with a call so far.
-
-    Attributes:
-        server_errors: How many attempts were answered with a 5xx.
-        delivered_before: How many calls of the client had been delivered at the first of them.
-        first_unknown: When its profile was unknown for the first time (monotonic clock).
-    """
-
-    __slots__ = ("delivered_before", "first_unknown", "server_errors")
-
-    def __init__(self) -> None:
-        self.server_errors = 0
-        self.delivered_before = 0
-        self.first_unknown = 0.0

@@ -25,10 +25,10 @@ class Held:
     def add(self, amount: float, name: str = "visits", profile: str = "u1", **options: int) -> bool:
         """Add a counter; return whether it was merged."""
         call = counter(amount, name, profile, **options)
-        assert call.counts is not None
-        if self.counters.merge(call.counts):
+        assert call.rare.counts is not None
+        if self.counters.merge(call.rare.counts):
             return True
-        self.counters.hold(call, call.counts, self.now)
+        self.counters.hold(call, call.rare.counts, self.now)
         return False
 
     def wrote(self, profile: str = "u1") -> None:
@@ -44,8 +44,8 @@ class Held:
     def answer(self, leaving: list[Leaving]) -> None:
         """Answer what has left."""
         for each in leaving:
-            if each.call is not None and each.call.counts is not None:
-                self.counters.wrote(each.call.counts.profile, self.now)
+            if each.call is not None and each.call.rare.counts is not None:
+                self.counters.wrote(each.call.rare.counts.profile, self.now)
 
 
 def changes(leaving: list[Leaving]) -> list[tuple[str, str, str, float]]:
@@ -84,8 +84,8 @@ def test_decrements_and_increments_are_one_sum() -> None:
     (left,) = held.leave(after=INTERVAL)
     assert changes([left]) == [("decrement", "u1", "visits", 3)]
     assert left.call is not None
-    assert left.call.counts is not None
-    assert left.call.counts.amount == -3
+    assert left.call.rare.counts is not None
+    assert left.call.rare.counts.amount == -3
     assert left.call.kind.at_most_once
     assert left.call.kind.type == "decrement"
 
@@ -94,8 +94,8 @@ def test_a_lone_counter_leaves_as_it_came() -> None:
     """The very call, not a copy of it."""
     held = Held()
     call = counter(3)
-    assert call.counts is not None
-    held.counters.hold(call, call.counts, held.now)
+    assert call.rare.counts is not None
+    held.counters.hold(call, call.rare.counts, held.now)
     assert list(held.counters) == [call]
     (left,) = held.leave(after=INTERVAL)
     assert left == Leaving(call, call, at_risk=False)
@@ -230,8 +230,8 @@ def test_withdrawing_takes_what_came_before_and_leaves_the_rest() -> None:
     held.leave(after=2.0)
     held.add(1, "new", generation=1)
     (gone,) = held.counters.withdraw(0)
-    assert gone.counts is not None
-    assert gone.counts.property == "old"
+    assert gone.rare.counts is not None
+    assert gone.rare.counts.property == "old"
     assert len(held.counters) == 1
     assert held.leave(after=INTERVAL - 2.0) == []
     assert held.counters.next_leave == held.now + 2.0
@@ -345,8 +345,8 @@ class Model(Held):
         for each in self.leave(**how):
             if each.call is None:
                 continue
-            assert each.call.counts is not None
-            profile, _, name, amount = each.call.counts
+            assert each.call.rare.counts is not None
+            profile, _, name, amount = each.call.rare.counts
             is_late = self.now >= self.last.get(profile, -math.inf) + INTERVAL
             is_safe = is_late and profile not in self.out
             assert each.at_risk is not is_safe

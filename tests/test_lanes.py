@@ -141,7 +141,7 @@ def test_nothing_is_kept_of_profiles_that_are_done() -> None:
     while lanes.waiting:
         for each in take_all(lanes):
             lanes.answered(each)
-    assert lanes._lines == {}
+    assert lanes._unanswered == {}
 
 
 def test_withdrawing_takes_out_everything_that_waits() -> None:
@@ -155,7 +155,7 @@ def test_withdrawing_takes_out_everything_that_waits() -> None:
     lanes.again(again, due=1.0)
     assert {each.label for each in lanes.withdraw(0)} == {"ready", "identify", "behind"}
     assert (lanes.waiting, lanes.ready, lanes.next_due) == (0, 0, None)
-    assert lanes._lines == {}
+    assert lanes._unanswered == {}
 
 
 def test_withdrawing_leaves_what_came_later_in_its_order() -> None:
@@ -188,7 +188,7 @@ def test_what_is_out_while_all_is_withdrawn_is_still_waited_for() -> None:
     (later,) = take_all(lanes)
     assert later.label == "later"
     lanes.answered(later)
-    assert lanes._lines == {}
+    assert lanes._unanswered == {}
 
 
 @given(
@@ -208,7 +208,7 @@ def test_any_mix_of_calls_answers_and_retries_keeps_the_order(
         numbers[id(each)] = number
         lanes.add(each)
     out: list[RenderedCall] = []
-    done: dict[str | None, set[int]] = defaultdict(set)
+    done: dict[int | str | None, set[int]] = defaultdict(set)
     now = 0.0
     for choice in choices:
         now += 1.0

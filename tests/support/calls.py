@@ -6,7 +6,7 @@ import json
 import time
 
 from op_logging._encoding import dumps
-from op_logging._rendered import Counts, Kind, RenderedCall, kind_of
+from op_logging._rendered import NO_HEADERS, Counts, Kind, Rare, RenderedCall, kind_of
 
 
 class Named(RenderedCall):
@@ -23,7 +23,8 @@ class Named(RenderedCall):
     def __init__(self, name: str, profile: str | None = "u1", **options: bool) -> None:
         kind = Kind("identify" if options.get("barrier") else "track", **options)
         body = json.dumps({"type": kind.type, "payload": {"name": name}}).encode()
-        super().__init__(kind, body, time.time(), ("app.py", 1), profile=profile)
+        rare = Rare(writes=profile if kind.barrier else None)
+        super().__init__(kind, body, time.time(), ("app.py", 1), profile=profile, rare=rare)
         self._name = name
 
     @property
@@ -45,6 +46,6 @@ def counter(
         time.time(),
         ("app.py", 1),
         profile=profile,
-        counts=Counts(profile, profile, name, amount),
+        rare=Rare(NO_HEADERS, Counts(profile, profile, name, amount), profile),
         generation=generation,
     )
