@@ -11,7 +11,7 @@ import contextlib
 import http.client
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 __all__ = ["LONGEST_ANSWER", "Answer", "read_answer"]
 
@@ -33,8 +33,7 @@ _PLAIN = re.compile(
 _CLOSES = re.compile(rb"\r\nconnection:[^\r]*close", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """An answer as it was read. Immutable.
 
     Attributes:
@@ -45,7 +44,7 @@ class Answer:
     """
 
     status: int
-    headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS)
+    headers: Mapping[str, str] = _NO_HEADERS
     body: bytes = b""
     reusable: bool = False
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import _process
 
@@ -24,8 +24,7 @@ _MOST_KINDS = 1_000
 """How many kinds are remembered: names in them may come from outside."""
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """Something to be said when the lock is released.
 
     Attributes:

@@ -12,8 +12,8 @@ import math
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 
 __all__ = ["Outcome", "Verdict", "clean_message", "read_answer"]
 
@@ -35,8 +35,7 @@ class Verdict(enum.Enum):
     """Perhaps processed: to be sent again only if a double does no harm."""
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The result of one attempt. Immutable.
 
     Attributes:

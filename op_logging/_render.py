@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from ._encoding import (
@@ -48,8 +47,7 @@ _NOTHING: Mapping[str, Any] = {}
 _NOT_JSON = frozenset({UUID, Decimal})
 
 
-@dataclass(frozen=True)
-class FrozenCall:
+class FrozenCall(NamedTuple):
     """A call object, frozen.
 
     Attributes:
@@ -63,8 +61,7 @@ class FrozenCall:
     is_event: bool
 
 
-@dataclass(frozen=True)
-class OddValue:
+class OddValue(NamedTuple):
     """Stands for a value that cannot be what its extra says, such as an object as an id.
 
     Attributes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -103,8 +102,7 @@ def source_at(place: Place) -> str:
     return f"{where.co_filename}:{next(lines, None) or where.co_firstlineno}"
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """What delivery has to know of a type of calls.
 
     Attributes:
