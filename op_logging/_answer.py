@@ -17,6 +17,8 @@ __all__ = ["LONGEST_ANSWER", "Answer", "read_answer"]
 
 LONGEST_ANSWER = 64 * 1024
 """Bytes of an answer's body that are read at most. A longer one ends its connection."""
+_MOST_BYTES = 16 * LONGEST_ANSWER
+"""What is received of an answer at most, all its heads included."""
 _MOST_INTERIM_ANSWERS = 10
 _NO_HEADERS: Mapping[str, str] = {}
 _LINES = (
@@ -107,6 +109,7 @@ class _Stream:
     def __init__(self, data: bytes, receive: Callable[[], bytes]) -> None:
         self.data = data
         self.ended = not data
+        self._received = len(data)
         self._receive = receive
 
     def makefile(self, _mode: str) -> _Stream:
@@ -141,6 +144,9 @@ class _Stream:
         more = self._receive()
         self.data += more
         self.ended = not more
+        self._received += len(more)
+        if self._received > _MOST_BYTES:  # one interim answer after the other, say
+            raise http.client.HTTPException("the answer does not end")
         return not self.ended
 
     def _take(self, size: int) -> bytes:

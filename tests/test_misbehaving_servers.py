@@ -34,31 +34,33 @@ FORMS: list[tuple[str, Answer, Meaning]] = [
     ("folded header", HEAD + b"x: a\r\n  b\r\ncontent-length: 2\r\n\r\n{}", DELIVERED),
     ("bare line feeds", b"HTTP/1.1 200 OK\ncontent-length: 2\n\n{}", DELIVERED),
     ("huge header", HEAD + HUGE + b"content-length: 2\r\n\r\n{}", DELIVERED),
-    ("many huge headers", HEAD + HUGE * 20 + b"content-length: 2\r\n\r\n{}", DELIVERED),
+    ("many huge headers", HEAD + HUGE * 10 + b"content-length: 2\r\n\r\n{}", DELIVERED),
     ("huge header, a failure", BUSY + HUGE + b"content-length: 0\r\n\r\n", AGAIN),
     ("100 before it", b"HTTP/1.1 100 Continue\r\n\r\n" + OK, DELIVERED),
     ("100 well before it", Pieces(b"HTTP/1.1 100 Continue\r\n\r\n", OK), DELIVERED),
     ("103 before it", b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" + OK, DELIVERED),
-    ("103 before a failure", Pieces(b"HTTP/1.1 103 Early\r\n\r\n", BUSY + b"\r\n"), AGAIN),
+    ("103 before a failure", Pieces(b"HTTP/1.1 103 Early\r\n\r\n", http(503, "busy")), AGAIN),
     ("two answers", OK + http(500, "no"), DELIVERED),
     ("a byte too many", OK + b"x", DELIVERED),
-    ("a garbled length", HEAD + b"content-length: two\r\n\r\n{}", DELIVERED),
     ("a garbled chunk", HEAD + CHUNKED + b"two\r\n{}\r\n", DELIVERED),
     ("other words", b"HTTP/1.1 200 \xc3\x84\r\ncontent-length: 0\r\n\r\n", DELIVERED),
 ]
 PARTS: list[tuple[str, Answer, Meaning]] = [
     ("nothing, then a close", Vanish(), AMBIGUOUS),
     ("nothing, then a reset", Reset(), AMBIGUOUS),
-    ("nothing at all", Hang(), AMBIGUOUS),
     ("half a status", Pieces(b"HTTP/1.1 2", closes=True), AMBIGUOUS),
     ("half a 100", Pieces(b"HTTP/1.1 100 Continue\r\n\r\n", closes=True), AMBIGUOUS),
     ("a 200 without its body", Pieces(OK[:-41], closes=True), DELIVERED),
     ("a 200 with half its body", Pieces(OK[:-10], closes=True), DELIVERED),
-    ("a 200 whose body hangs", Pieces(OK[:-10], pause=5), DELIVERED),
     ("half a refusal", Pieces(http(400, {"message": "no"})[:-5], closes=True), REJECTED),
     ("half a 503", Pieces(http(503, "busy")[:-2], closes=True), AGAIN),
     ("half a 500", Pieces(http(500, "error")[:-2], closes=True), AMBIGUOUS),
     ("half a chunk", Pieces(HEAD + CHUNKED + b"5\r\nhe", closes=True), DELIVERED),
+]
+SILENT: list[tuple[str, Answer, Meaning]] = [
+    ("a garbled length", HEAD + b"content-length: two\r\n\r\n{}", DELIVERED),
+    ("nothing at all", Hang(), AMBIGUOUS),
+    ("a 200 whose body hangs", Pieces(OK[:-10], pause=5), DELIVERED),
     ("the status, trickled", Trickle(b"HTTP/1.1 ", b"2"), AMBIGUOUS),
     ("the reason, trickled", Trickle(b"HTTP/1.1 200 "), AMBIGUOUS),
     ("a header, trickled", Trickle(HEAD + b"x: "), AMBIGUOUS),
@@ -67,34 +69,48 @@ PARTS: list[tuple[str, Answer, Meaning]] = [
     ("a failure, trickled", Trickle(BUSY + b"content-length: 9999\r\n\r\n"), AGAIN),
     ("a chunk's size, trickled", Trickle(HEAD + CHUNKED, b"0"), DELIVERED),
     ("one 100 after the other", Trickle(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), AMBIGUOUS),
+    ("a TLS alert", b"\x15\x03\x01\x00\x02\x02\x46", AMBIGUOUS),
 ]
 NO_HTTP: list[tuple[str, Answer, Meaning]] = [
     ("SSH", b"SSH-2.0-OpenSSH_9.6\r\n", AMBIGUOUS),
     ("SMTP", b"220 mail.example ESMTP\r\n", AMBIGUOUS),
-    ("a TLS alert", b"\x15\x03\x01\x00\x02\x02\x46", AMBIGUOUS),
     ("JSON alone", b'{"deviceId": "d"}\n', AMBIGUOUS),
     ("bytes", bytes(range(256)) * 300, AMBIGUOUS),
     ("empty lines", b"\r\n" * 1000, AMBIGUOUS),
     ("an impossible status", b"HTTP/1.1 2000 OK\r\n\r\n", AMBIGUOUS),
     ("no status", b"HTTP/1.1 OK\r\n\r\n", AMBIGUOUS),
     ("HTTP of another kind", b"HTTP/9 200 OK\r\n\r\n", AMBIGUOUS),
+    ("headers that are too large", HEAD + HUGE * 20 + b"\r\n", AMBIGUOUS),
     ("too many headers", HEAD + b"x: y\r\n" * 150 + b"\r\n", AMBIGUOUS),
     ("a header that is too long", HEAD + b"x: " + b"y" * 100_000 + b"\r\n\r\n", AMBIGUOUS),
 ]
-ALL = [*FORMS, *PARTS, *NO_HTTP]
+AT_ONCE = [*FORMS, *PARTS, *NO_HTTP]
+
+
+def names_of(rows: list[tuple[str, Answer, Meaning]]) -> list[str]:
+    """Return what the rows of a table are called."""
+    return [name for name, _, _ in rows]
 
 
 @pytest.mark.parametrize("call", CALLS, ids=IDS)
-@pytest.mark.parametrize(
-    ("answer", "meaning"), [row[1:] for row in ALL], ids=[row[0] for row in ALL]
-)
-def test_each_odd_answer_has_its_consequence(answer: Answer, meaning: Meaning, call: Call) -> None:
-    """It ends in time, the call was sent once or twice as is right, and the next one gets through.
-
-    The time-out is one for the answer as a whole: a byte now and then does not prolong it.
-    """
+@pytest.mark.parametrize(("_name", "answer", "meaning"), AT_ONCE, ids=names_of(AT_ONCE))
+def test_each_odd_answer_has_its_consequence(
+    _name: str, answer: Answer, meaning: Meaning, call: Call
+) -> None:
+    """The call was sent once, or twice where that is right, and the next one gets through."""
     began = time.monotonic()
     check(call, meaning, "bad_request" if meaning is REJECTED else "", answer=answer)
+    assert time.monotonic() - began < 5, "nothing had to be waited for"
+
+
+@pytest.mark.parametrize("call", CALLS[:2], ids=IDS[:2])
+@pytest.mark.parametrize(("_name", "answer", "meaning"), SILENT, ids=names_of(SILENT))
+def test_what_does_not_come_to_an_end_is_not_waited_for(
+    _name: str, answer: Answer, meaning: Meaning, call: Call
+) -> None:
+    """The time-out is one for the answer as a whole: a byte now and then does not prolong it."""
+    began = time.monotonic()
+    check(call, meaning, answer=answer, timeout=(5.0, 0.5))
     assert time.monotonic() - began < 5
 
 
@@ -123,11 +139,12 @@ def test_an_answer_of_a_hundred_megabytes_is_not_read_to_its_end(
     tracemalloc.start()
     began = time.monotonic()
     try:
-        check(CALLS[0], meaning, "bad_request" if meaning is REJECTED else "", answer=flood)
+        reason = "bad_request" if meaning is REJECTED else ""
+        check(CALLS[0], meaning, reason, answer=flood, timeout=(5, 60))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
     assert flood.sent < 40 * MEGABYTE
     assert peak < 8 * MEGABYTE
 

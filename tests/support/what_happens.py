@@ -12,7 +12,7 @@ from .clients import client_of
 from .scripted_server import OK, Answer, Request, ScriptedServer
 
 Call = Track | Revenue | Increment
-QUICK: dict[str, Any] = {"max_backoff": 0.05, "timeout": (2.0, 0.4), "max_connections": 1}
+QUICK: dict[str, Any] = {"max_backoff": 0.05, "timeout": (5.0, 5.0), "max_connections": 1}
 CALLS: list[Call] = [Track("event"), Revenue(100), Increment("u1", "visits")]
 """One that may arrive twice, and two that must not."""
 IDS = ["event", "revenue", "counter"]
