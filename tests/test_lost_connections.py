@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -158,7 +157,7 @@ def test_a_connection_that_ended_while_idle_costs_nothing(call: Call, resets: bo
         assert client.flush(10)
         leave.set()
         wait_until(lambda: server.ended == 1)
-        wait_for_idleness(server)
+        server.wait_until_idle()
         client.submit(call)
         assert client.flush(10)
         stats = client.stats()
@@ -178,7 +177,7 @@ def test_what_a_server_says_on_an_idle_connection_is_no_answer_to_the_next_call(
     with ScriptedServer(script) as server, client_of(server.url, **QUICK) as client:
         client.submit(Track("first"))
         assert client.flush(10)
-        wait_for_idleness(server)
+        server.wait_until_idle()
         client.submit(call)
         assert client.flush(10)
         stats = client.stats()
@@ -192,7 +191,7 @@ def test_connections_that_stay_open_are_kept() -> None:
         for _ in range(5):
             client.submit(Track("event"))
             assert client.flush(10)
-            wait_for_idleness(server)
+            server.wait_until_idle()
         assert (len(server.requests), server.connections) == (5, 1)
 
 
@@ -218,9 +217,3 @@ def test_of_many_calls_whose_connections_are_lost_each_arrives_once_or_as_often_
         assert stats.delivered + stats.reasons.get("unconfirmed", 0) == 36
         assert stats.reasons.get("unconfirmed", 0) <= 12
         assert len(server.requests) == 36 + stats.retried
-
-
-def wait_for_idleness(server: ScriptedServer) -> None:
-    """Wait until a connection has been idle for longer than it is trusted without a look."""
-    last = server.requests[-1].at
-    wait_until(lambda: time.monotonic() - last > 0.1)

@@ -1,14 +1,10 @@
-"""One POST, one outcome: proxies, certificates, and failures of the network."""
+"""One POST, one outcome: proxies, and failures of the network."""
 
 from __future__ import annotations
 
 import socket
-import ssl
-import threading
-from pathlib import Path
 
 import pytest
-import trustme
 
 from op_logging import OpenPanelConfig, Track
 from op_logging._outcomes import Verdict
@@ -110,79 +106,6 @@ def test_a_proxy_that_refuses_is_a_connection_that_was_never_made(
     monkeypatch.setenv("HTTP_PROXY", closed_port)
     outcome = transport("http://openpanel.example").connect().post(b"{}", {})
     assert (outcome.verdict, outcome.reason) == (Verdict.NOT_PROCESSED, "connect")
-
-
-class TlsServer(ScriptedServer):
-    """The scripted server behind TLS."""
-
-    def __init__(self, authority: trustme.CA, name: str) -> None:
-        super().__init__()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert(name).configure_cert(context)
-        self._listener = context.wrap_socket(self._listener, server_side=True)
-        self.url = f"https://localhost:{self.port}"
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    """A certificate authority of the tests' own."""
-    return trustme.CA()
-
-
-@pytest.fixture
-def bundle(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Its certificate in a bundle that the environment names."""
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
-    return path
-
-
-@pytest.mark.usefixtures("bundle")
-def test_tls_with_the_environments_bundle(authority: trustme.CA) -> None:
-    """As for any program that uses requests."""
-    with TlsServer(authority, "localhost") as server, client_of(server.url) as client:
-        client.submit(Track("over TLS"))
-        assert client.flush(5)
-        assert server.names == ["over TLS"]
-
-
-@pytest.mark.parametrize("trusted", [True, False])
-def test_tls_fails_closed(
-    authority: trustme.CA, bundle: Path, trusted: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A wrong host name, or an authority that nobody knows: nothing is sent, nothing is lost."""
-    if not trusted:
-        trustme.CA().cert_pem.write_to_path(str(bundle))
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
-    name = "elsewhere.example" if trusted else "localhost"
-    with TlsServer(authority, name) as server:
-        connection = transport(server.url).connect()
-        outcome = connection.post(b"{}", {})
-        connection.close()
-        assert server.requests == []
-    assert (outcome.verdict, outcome.reason) == (Verdict.NOT_PROCESSED, "tls")
-    assert "certificate verify failed" in outcome.message
-
-
-def test_a_handshake_that_fails_was_never_sent() -> None:
-    """Also where it is no certificate's fault: the server speaks no TLS, or hangs up."""
-    answers = [b"this is no TLS\r\n\r\n", b""]
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            for answer in answers:
-                connection, _ = listener.accept()
-                connection.recv(4096)
-                connection.sendall(answer)
-                connection.close()
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
-        outcomes = [transport(url).connect().post(b"{}", {}) for _ in answers]
-        thread.join(5)
-    assert [outcome.verdict for outcome in outcomes] == [Verdict.NOT_PROCESSED] * 2
 
 
 def test_a_secret_in_a_long_message_is_taken_out_before_it_is_cut(server: ScriptedServer) -> None:

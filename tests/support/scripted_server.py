@@ -135,6 +135,10 @@ class ScriptedServer:
             lambda: len(self.requests) >= requests, within, f"{requests} requests: {self.names}"
         )
 
+    def wait_until_idle(self, seconds: float = 0.1) -> None:
+        """Wait until no request has come in for so long."""
+        wait_until(lambda: time.monotonic() - self.requests[-1].at > seconds)
+
     def _run(self, target: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments, daemon=True)
         self._threads.append(thread)
