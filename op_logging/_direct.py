@@ -27,7 +27,8 @@ from ._answer import Answer, read_answer
 __all__ = ["DirectConnection", "Target", "UnsentError"]
 
 _FRESH = 0.01
-"""Seconds after an answer in which a connection is used again without a look whether it ended."""
+"""Seconds after an answer in which a connection is used again without a look whether it ended:
+the look lets go of the interpreter, which is dear beside a busy thread."""
 _LAST_LOOK = 0.05
 """Seconds for the answer of a server that reads no further."""
 _TOO_SLOW = frozenset({408, 425})
@@ -89,13 +90,16 @@ class DirectConnection:
         self._used_at = 0.0
         self._patience = 0.0
 
-    def post(self, body: bytes, headers: Mapping[str, str], longest: float) -> Answer:
+    def post(
+        self, body: bytes, headers: Mapping[str, str], longest: float, *, careful: bool = False
+    ) -> Answer:
         """Send one request and read its answer.
 
         Args:
             body: The request's body.
             headers: Headers of this request, on top of the target's; lower-case names.
             longest: Seconds that the caller has left; shortens the time-outs.
+            careful: Whether a connection is looked at even if it was used a moment ago.
 
         Raises:
             UnsentError: If it surely was not processed.
@@ -103,7 +107,7 @@ class DirectConnection:
             http.client.HTTPException: If the answer was no HTTP, or none at all.
         """
         try:
-            connected = self._ready(longest)
+            connected = self._ready(longest, careful)
             request = self._request(body, headers)
         except OSError as error:
             self.close()
@@ -156,11 +160,11 @@ class DirectConnection:
         own = _block(f"{name}: {value}" for name, value in headers.items())
         return b"%b%bContent-Length: %d\r\n\r\n%b" % (head, own, len(body), body)
 
-    def _ready(self, longest: float) -> socket.socket:
+    def _ready(self, longest: float, careful: bool) -> socket.socket:
         """Return a connection that was not seen to have ended."""
         connected = self._socket
         if connected is not None:
-            if time.monotonic() - self._used_at < _FRESH:
+            if not careful and time.monotonic() - self._used_at < _FRESH:
                 return connected
             self._patience = 0.0  # the look may change how long the socket waits
             if not _has_ended(connected):

@@ -351,7 +351,9 @@ class Engine:
 
     def _post(self, call: RenderedCall, connection: Connection, deadline: float = math.inf) -> None:
         """Post a call that was taken, and settle it."""
-        outcome = connection.post(call.body, call.rare.headers, deadline - time.monotonic())
+        left = deadline - time.monotonic()
+        careful = call.kind.at_most_once or not self._config.retry_ambiguous
+        outcome = connection.post(call.body, call.rare.headers, left, careful=careful)
         dispatch, delivery = self._dispatch, self._dispatch.delivery
         with dispatch.lock:
             was_open = delivery.pace.state is PaceState.OPEN

@@ -112,13 +112,22 @@ class Transport:
 class Connection(Protocol):
     """One kept-alive connection. Not thread-safe: each lane has its own."""
 
-    def post(self, body: bytes, headers: Mapping[str, str], longest: float = math.inf) -> Outcome:
+    def post(
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        longest: float = math.inf,
+        *,
+        careful: bool = False,
+    ) -> Outcome:
         """Send one call and read its answer.
 
         Args:
             body: The request's body, JSON.
             headers: Headers of this call, on top of those of the client.
             longest: Seconds that the caller has left; shortens the configured time-outs.
+            careful: Whether the call would be lost with its connection: then that is looked at
+                first, even if it was used a moment ago.
 
         Returns:
             The outcome; a failure of the network is one, too.
@@ -135,9 +144,16 @@ class _DirectConnection:
         self._connection = DirectConnection(target)
         self._secret = secret
 
-    def post(self, body: bytes, headers: Mapping[str, str], longest: float = math.inf) -> Outcome:
+    def post(
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        longest: float = math.inf,
+        *,
+        careful: bool = False,
+    ) -> Outcome:
         try:
-            answer = self._connection.post(body, headers, longest)
+            answer = self._connection.post(body, headers, longest, careful=careful)
         except UnsentError as error:
             return _read_failure(error.__cause__ or error, False, self._secret)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is an outcome
@@ -156,7 +172,14 @@ _DELIVERED = Outcome(Verdict.DELIVERED, status=200)
 class _LoggingConnection:
     """Writes each call on a logger, as the formatter writes a line, and sends nothing."""
 
-    def post(self, body: bytes, headers: Mapping[str, str], longest: float = math.inf) -> Outcome:  # noqa: ARG002
+    def post(
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        longest: float = math.inf,  # noqa: ARG002 - there is nothing to wait for
+        *,
+        careful: bool = False,  # noqa: ARG002 - nor to lose
+    ) -> Outcome:
         try:
             line = dumps(Built(json.loads(body), headers).line()) if headers else body
             _CALLS.disabled = False  # dictConfig disables every logger that it does not name
@@ -179,7 +202,14 @@ class _AdaptersConnection:
             pool_connections=1, pool_maxsize=1, max_retries=0
         )
 
-    def post(self, body: bytes, headers: Mapping[str, str], longest: float = math.inf) -> Outcome:
+    def post(
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        longest: float = math.inf,
+        *,
+        careful: bool = False,  # noqa: ARG002 - urllib3 always looks
+    ) -> Outcome:
         transport = self._transport
         connect, read = transport.timeout
         request = transport.request.copy()

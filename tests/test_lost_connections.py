@@ -5,11 +5,15 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from op_logging import Identify, Revenue, Track
-from support.clients import client_of, logger_of
+from op_logging import Identify, OpenPanelConfig, Revenue, Track
+from op_logging._direct import DirectConnection
+from op_logging._outcomes import Verdict
+from op_logging._transport import Transport
+from support.clients import CLIENT_ID, client_of, logger_of
 from support.misbehaving import Parting, Pieces, read_head, reset_when_closed
 from support.scripted_server import OK, Request, Reset, ScriptedServer, Vanish, http
 from support.waiting import wait_until
@@ -217,3 +221,36 @@ def test_of_many_calls_whose_connections_are_lost_each_arrives_once_or_as_often_
         assert stats.delivered + stats.reasons.get("unconfirmed", 0) == 36
         assert stats.reasons.get("unconfirmed", 0) <= 12
         assert len(server.requests) == 36 + stats.retried
+
+
+def test_what_would_be_lost_with_a_connection_is_not_written_on_one_that_has_ended() -> None:
+    """However soon after its last answer. Some servers close after each without a word."""
+    with ScriptedServer(lambda _request: Pieces(OK, pause=0, closes=True)) as server:
+        given = {"client_id": CLIENT_ID, "api_url": server.url}
+        connection = Transport(OpenPanelConfig.from_options(given, {})).connect()
+        for number in range(1, 20):
+            body = b'{"type":"track","payload":{"name":"revenue"}}'
+            assert connection.post(body, {}, careful=True).verdict is Verdict.DELIVERED
+            wait_until(lambda number=number: server.ended == number)  # type: ignore[misc]
+        connection.close()
+        assert len(server.requests) == server.connections == 19
+
+
+@pytest.mark.parametrize("call", CALLS, ids=IDS)
+def test_what_would_be_lost_with_a_connection_is_sent_with_care(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plain event is not: it is sent again, and the look costs a switch between threads."""
+    found: list[object] = []
+    post = DirectConnection.post
+
+    def watched(self: DirectConnection, *arguments: Any, **options: Any) -> Any:
+        found.append(options["careful"])
+        return post(self, *arguments, **options)
+
+    monkeypatch.setattr(DirectConnection, "post", watched)
+    for retries in (True, False):
+        with ScriptedServer() as server, client_of(server.url, retry_ambiguous=retries) as client:
+            client.submit(call)
+            assert client.flush(10)
+    assert found == [not isinstance(call, Track), True]
