@@ -62,6 +62,7 @@ def check(
         delivered = may_repeat or meaning is Meaning.DELIVERED
         # What is counted once more than it was retried was tried in two places.
         assert client.stats().retried == int(may_repeat)
+        server.wait_for(seen + int(may_repeat))  # it may read later than the client gives up
         assert len(server.requests) == seen + int(may_repeat)
         assert_became(client, delivered=delivered, meaning=meaning, reason=reason)
         goes_on(client, server)
