@@ -22,6 +22,7 @@ ANSWERS = [
     (http(200, HTML), DELIVERED, ""),
     (http(200, {"status": 500, "error": "Internal server error"}), DELIVERED, ""),
     (http(201, ""), DELIVERED, ""),
+    (http(201, {"bot": {"name": "Googlebot"}}), DELIVERED, ""),
     (b"HTTP/1.1 204 No Content\r\n\r\n", DELIVERED, ""),
     (http(202, ""), DELIVERED, ""),
     (http(202, {"bot": None}), DELIVERED, ""),
