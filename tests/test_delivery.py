@@ -254,7 +254,7 @@ def test_retry_after_is_honoured() -> None:
 
     with ScriptedServer(script) as server, client_of(server.url, max_backoff=5) as client:
         client.submit(Track("first"))
-        server.wait_for(1)
+        wait_until(lambda: client.stats().retried)
         client.submit(Track("second"))
         assert client.flush(10)
         first, second, third = server.requests

@@ -82,6 +82,24 @@ def test_pauses_double_from_the_first_failure_on(monkeypatch: pytest.MonkeyPatch
     assert all(pause > wanted - 0.01 for pause, wanted in zip(pauses, least, strict=True)), pauses
 
 
+def test_lanes_that_fail_together_are_one_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a dozen in a row, which would be worth the longest pause at once."""
+    monkeypatch.setattr("op_logging._pace._FIRST_BACKOFF", 0.1)
+    monkeypatch.setattr("op_logging._pace.backoff", lambda longest: longest)
+    monkeypatch.setattr("op_logging._delivery.backoff", lambda _longest: 0.05)
+    weather = Weather()
+    with ScriptedServer(weather.script, delay=0.05) as server:
+        with client_of(server.url, max_connections=LANES, max_backoff=60) as client:
+            for number in range(1000):
+                client.submit(Track(f"event {number}"))
+            wait_until(lambda: server.most_at_once >= LANES - 2)
+            weather.answer = BUSY
+            wait_until(lambda: client.stats().retried >= LANES - 6)
+            wait_until(lambda: client.stats().in_flight == 0)
+            weather.answer = OK
+            server.wait_for(len(server.requests) + 3, within=10)
+
+
 def test_the_backlog_is_let_out_slowly_at_first() -> None:
     """Two calls at first, and one more at a time with each answer, up to all lanes."""
     weather = Weather(BUSY)

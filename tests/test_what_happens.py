@@ -10,6 +10,7 @@ import pytest
 from op_logging import Increment, Revenue, Track
 from support.clients import SECRET, client_of, shop
 from support.scripted_server import OK, Request, ScriptedServer, http
+from support.waiting import wait_until
 from support.what_happens import CALLS, IDS, QUICK, Call, Meaning, check
 
 DELIVERED, REJECTED, AGAIN, AMBIGUOUS = Meaning
@@ -155,7 +156,7 @@ def test_the_server_may_ask_for_a_pause(
 
     with ScriptedServer(script) as server, client_of(server.url, max_backoff=0.5) as client:
         client.submit(Revenue(100))
-        server.wait_for(1)
+        wait_until(lambda: client.stats().retried)
         client.submit(Track("event"))
         assert client.flush(10)
         first, *others = server.requests
