@@ -106,9 +106,9 @@ with contextlib.suppress(ImportError):
 
 
 def dumps(value: object) -> bytes:
-    """Return compact JSON in UTF-8 of what is `plain`, and of whatever else it is.
+    """Return compact JSON in UTF-8 of what is `plain`, and some of whatever else it is.
 
-    With the extra ``fast`` by orjson, with the same result.
+    With the extra ``fast`` by orjson, with the same result for what is `plain`.
     """
     try:
         return _encoders[-1](value)
