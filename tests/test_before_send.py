@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
@@ -20,7 +21,7 @@ from op_logging import (
 )
 from support.clients import CLIENT_ID, SECRET, client_of, logger_of, shop
 from support.hooks import Line, Recorder, name_of
-from support.scripted_server import ScriptedServer, Vanish
+from support.scripted_server import OK, Answer, Request, ScriptedServer, Vanish
 from support.waiting import wait_until
 
 
@@ -263,6 +264,29 @@ def test_what_it_makes_of_a_call_decides_what_becomes_of_it() -> None:
             assert client.flush(5)
             assert dict(client.stats().reasons) == {"unconfirmed": 1}
         assert len(server.requests) == 1
+
+
+def test_it_leaves_the_order_as_it_is() -> None:
+    """Also that of a call which names no profile itself, but was logged for one."""
+    go_on = threading.Event()
+
+    def script(request: Request) -> Answer:
+        if request.name == "group":
+            go_on.wait(30)
+        return OK
+
+    with ScriptedServer(script) as server, shop(server.url, before_send=Recorder()) as shopping:
+        logger, client = shopping
+        group = {"type": "group", "payload": {"id": "g1", "type": "company"}}
+        logger.info("Team", extra={"event": group, "profile_id": "u1"})
+        logger.info("Seen", extra={"event": "held up", "profile_id": "u1"})
+        for _ in range(3):
+            logger.info("Seen", extra={"event": "other", "profile_id": "u2"})
+        server.wait_for(4)
+        assert sorted(server.names) == ["group", "other", "other", "other"]
+        go_on.set()
+        assert client.flush(5)
+        assert server.names[-1] == "held up"
 
 
 def test_counters_are_summed_as_it_returns_them(server: ScriptedServer) -> None:

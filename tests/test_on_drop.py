@@ -73,6 +73,7 @@ def test_what_finds_the_queue_full(overflow: str, lost: tuple[int, int]) -> None
         with logger_of(client, redact="card") as logger:
             for number in range(18):
                 logger.info("One", extra={"event": str(number), "card": "4242"})
+                assert len(client.inbox or ()) <= 10
             assert client.flush(5)
         wait_until(lambda: len(hook.lines) == 8)
         assert client.stats().reasons == {"queue_full": 8}

@@ -12,6 +12,29 @@ from op_logging import Decrement, Group, Identify, Increment, Revenue, Track
 from op_logging._calls import Call
 from support.world import INTERVAL, REPLIES, Crowded, World
 
+
+def test_a_barrier_that_made_room_for_another_holds_up_no_counter() -> None:
+    """It was never sent, so nothing was written."""
+    world = Crowded(INTERVAL, {"queue_size": 1, "overflow": "drop_oldest"})
+    world.log(Identify("u1"))
+    world.log(Track("seen"))
+    world.log(Increment("u1", "visits"))
+    assert dict(world.delivery.ledger.reasons) == {"queue_full": 2}
+    world.finish()
+    assert world.delivery.ledger.delivered == 1
+
+
+def test_a_barrier_that_a_close_dropped_holds_up_no_counter() -> None:
+    """What comes later is another life's, and safe as soon as the time has come."""
+    world = World(INTERVAL)
+    world.log(Identify("u1"))
+    world.close()
+    world.log(Increment("u1", "visits"))
+    world.finish()
+    world.check_the_end()
+    assert world.delivery.ledger.delivered == 1
+
+
 PROFILES = st.sampled_from(["u1", "u2"])
 CALLS = st.one_of(
     st.builds(Track, st.just("seen"), profile_id=st.sampled_from(["u1", "u2", None])),
