@@ -173,7 +173,7 @@ class World:
         for call in (*self.delivery.lanes, *self.delivery.counters):
             self._over(call)
             self.gone.add(_number(call))
-            if call.counts is not None and self.interval:
+            if call.rare.counts is not None and self.interval:
                 self._forget(call)
         for call in self.queue:
             self.gone.add(_number(call))
@@ -196,7 +196,7 @@ class World:
         self.delivery.let_counters_leave(self.now, hurry=bool(self.waits), force=force)
         assert force or self.delivery.ledger.reasons["counter_at_risk"] == risky
         if force:
-            self.risky |= {id(call) for call in self.delivery.lanes if call.counts is not None}
+            self.risky |= {id(call) for call in self.delivery.lanes if call.rare.counts is not None}
         self.check()
 
     def send(self) -> bool:
@@ -207,10 +207,10 @@ class World:
         known = self.logged[_number(call)]
         assert not known.is_over
         assert known.number not in self.uncertain, "sent again though it may have been stored"
-        if call.counts is None or not self.interval:
+        if call.rare.counts is None or not self.interval:
             self._check_order(known)
         elif id(call) not in self.risky and call.attempts == 1:
-            at = self.answered.get(call.counts.profile, -math.inf)
+            at = self.answered.get(call.rare.counts.profile, -math.inf)
             assert self.now >= at + self.interval, "a profile was written too soon"
         self.out.append(call)
         self.check()
@@ -228,7 +228,7 @@ class World:
         self.now += 0.3
         if reply.is_stored:
             known.times += 1
-            if call.counts is not None and self.interval:
+            if call.rare.counts is not None and self.interval:
                 self.stored[_counted(call)] += _amount(call)
         gone = self.delivery.ledger.rejected + self.delivery.ledger.dropped
         self.delivery.settle(call, outcome, self.now)
@@ -236,7 +236,7 @@ class World:
         if outcome.verdict is Verdict.AMBIGUOUS and known.is_at_most_once:
             self.uncertain.add(known.number)
             assert is_gone
-        if is_gone and not reply.is_stored and call.counts is not None and self.interval:
+        if is_gone and not reply.is_stored and call.rare.counts is not None and self.interval:
             self._forget(call)
         if is_gone:
             self.gone.add(known.number)
@@ -299,11 +299,11 @@ class World:
         if outcome.verdict is Verdict.REJECTED or call.generation <= self.delivery.closed_up_to:
             return True
         if outcome.verdict is Verdict.UNKNOWN_PROFILE:
-            first = call.trouble.first_unknown if call.trouble else self.now
+            first = call.rare.first_unknown or self.now
             return self.now - first >= PATIENCE
         if outcome.verdict is not Verdict.AMBIGUOUS:
             return False
-        errors = call.trouble.server_errors if call.trouble else 0
+        errors = call.rare.server_errors
         return known.is_at_most_once or (
             errors >= MOST_ERRORS and self.delivery.ledger.delivered > 0
         )
@@ -323,25 +323,23 @@ class World:
     def _is_detached(self, other: Logged) -> bool:
         """Tell whether it waits for a profile that the server does not know, and holds up none."""
         waiting = (*self.delivery.lanes, *self.out)
-        return any(_number(call) == other.number and call.trouble is not None for call in waiting)
+        return any(_number(call) == other.number and call.rare.first_unknown for call in waiting)
 
     def _over(self, call: RenderedCall) -> None:
         self.logged[_number(call)].is_over = True
         if not call.attempts:
             return
-        if call.counts is not None:
-            self.answered[call.counts.profile] = self.now
-        elif call.kind.barrier and call.profile is not None:
-            self.answered[call.profile] = self.now
+        if call.rare.writes is not None:
+            self.answered[call.rare.writes] = self.now
 
     def _forget(self, call: RenderedCall) -> None:
         """Note that a sum is lost: what it comes to is not to be expected."""
         sums = self.delivery.counters._profiles
-        assert call.counts is not None
-        profile = sums.get(call.counts.profile)
-        held = None if profile is None else profile.sums.get(call.counts.property)
+        assert call.rare.counts is not None
+        profile = sums.get(call.rare.counts.profile)
+        held = None if profile is None else profile.sums.get(call.rare.counts.property)
         is_held = held is not None and held.first is call
-        amount = held.amount if held is not None and is_held else call.counts.amount
+        amount = held.amount if held is not None and is_held else call.rare.counts.amount
         self.wanted[_counted(call)] -= int(amount)
 
 
