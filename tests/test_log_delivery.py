@@ -156,7 +156,7 @@ def test_lines_that_come_by_the_handler_are_no_events(
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     for number in range(20):
-        logging.getLogger("shop").info("One", extra={"event": f"event {number}"})
+        logging.getLogger("tests.by_handler").info("One", extra={"event": f"event {number}"})
     assert handler.flush(5)
     assert handler.flush(5)
     stats = handler.stats()
@@ -183,7 +183,7 @@ def test_lines_that_come_by_a_processor_are_no_events(lines: Lines) -> None:
     root = logging.getLogger()
     root.addHandler(stream)
     root.setLevel(logging.INFO)
-    logging.getLogger("shop").info("One")
+    logging.getLogger("tests.by_processor").info("One")
     for _ in range(3):
         assert processor.flush(5)
     stats = processor.stats()
