@@ -19,10 +19,12 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from urllib3.util.wait import wait_for_read
 
 from ._answer import Answer, read_answer
+from ._tls import Tls
 
 __all__ = ["DirectConnection", "Target", "UnsentError"]
 
@@ -87,8 +89,10 @@ class DirectConnection:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._socket: socket.socket | None = None
+        self._tls: Tls | None = None
         self._used_at = 0.0
         self._patience = 0.0
+        self._deadline = 0.0
 
     def post(
         self, body: bytes, headers: Mapping[str, str], longest: float, *, careful: bool = False
@@ -113,16 +117,19 @@ class DirectConnection:
             self.close()
             raise UnsentError from error
         try:
-            _send(connected, request)
+            if self._tls is None:
+                _send(connected, request)
+            else:
+                self._tls.send(request)
         except OSError as error:
-            refusal = self._early_refusal(connected)
+            refusal = self._early_refusal()
             self.close()
             if refusal is None:
                 raise UnsentError from error
             return refusal
-        deadline = time.monotonic() + max(0.01, min(self._target.answer_timeout, longest))
+        self._deadline = time.monotonic() + max(0.01, min(self._target.answer_timeout, longest))
         try:
-            answer = read_answer(lambda: self._receive(connected, deadline))
+            answer = self._read_answer()
         except (OSError, http.client.HTTPException):
             self.close()
             raise
@@ -132,14 +139,17 @@ class DirectConnection:
             self.close()
         return answer
 
-    def _early_refusal(self, connected: socket.socket) -> Answer | None:
+    def _read_answer(self) -> Answer:
+        return read_answer(self._receive if self._tls is None else self._tls.receive)
+
+    def _early_refusal(self) -> Answer | None:
         """Return what a server said that would not read a request to its end.
 
         None where it said nothing, or what would leave open whether it did process it.
         """
-        deadline = time.monotonic() + _LAST_LOOK
+        self._deadline = time.monotonic() + _LAST_LOOK
         try:
-            answer = read_answer(lambda: self._receive(connected, deadline))
+            answer = self._read_answer()
         except (OSError, http.client.HTTPException):
             return None
         is_refusal = 300 <= answer.status < 500 and answer.status not in _TOO_SLOW
@@ -147,7 +157,7 @@ class DirectConnection:
 
     def close(self) -> None:
         """Close the connection. It may be used again: it then connects anew."""
-        connected, self._socket = self._socket, None
+        connected, self._socket, self._tls = self._socket, None, None
         if connected is not None:
             with contextlib.suppress(OSError):
                 connected.close()
@@ -166,31 +176,38 @@ class DirectConnection:
         if connected is not None:
             if not careful and time.monotonic() - self._used_at < _FRESH:
                 return connected
-            self._patience = 0.0  # the look may change how long the socket waits
-            if not _has_ended(connected):
-                self._wait_at_most(connected, self._target.answer_timeout)
+            if not self._has_ended(connected):
                 return connected
             self.close()
         target = self._target
-        connected = socket.create_connection(
-            (target.host, target.port), max(0.01, min(target.connect_timeout, longest))
-        )
-        try:
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if target.context is not None:
-                connected = target.context.wrap_socket(connected, server_hostname=target.host)
-        except BaseException:
-            connected.close()
-            raise
-        self._patience = 0.0
-        self._wait_at_most(connected, target.answer_timeout)
+        seconds = max(0.01, min(target.connect_timeout, longest))
+        self._deadline = time.monotonic() + seconds
+        connected = socket.create_connection((target.host, target.port), seconds)
         self._socket = connected
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._patience = 0.0
+        self._wait_at_most(connected, seconds)
+        if target.context is not None:
+            tls = Tls(target.context, target.host, partial(_send, connected), self._receive)
+            tls.shake_hands()
+            self._tls = tls
+        self._wait_at_most(connected, target.answer_timeout)
         return connected
 
-    def _receive(self, connected: socket.socket, deadline: float) -> bytes:
+    def _has_ended(self, connected: socket.socket) -> bool:
+        """Tell whether the peer has closed a connection, or said what nobody asked for."""
+        try:
+            if not wait_for_read(connected, timeout=0.0):
+                return False
+            return self._tls is None or self._tls.has_ended(connected.recv(_CHUNK))
+        except OSError:
+            return True
+
+    def _receive(self) -> bytes:
         """Return what comes next; nothing at the end of the stream."""
-        left = deadline - time.monotonic()
-        if left <= 0:
+        connected = self._socket
+        left = self._deadline - time.monotonic()
+        if left <= 0 or connected is None:
             raise TimeoutError
         self._wait_at_most(connected, left)
         try:
@@ -252,19 +269,3 @@ def _send(connected: socket.socket, request: bytes) -> None:
 
 def _block(lines: Iterable[str]) -> bytes:
     return "".join(f"{line}\r\n" for line in lines).encode("latin-1")
-
-
-def _has_ended(connected: socket.socket) -> bool:
-    """Tell whether the peer has closed a connection, or said what nobody asked for."""
-    try:
-        if not wait_for_read(connected, timeout=0.0):
-            return False
-        if not isinstance(connected, ssl.SSLSocket):
-            return True
-        connected.setblocking(False)
-        connected.recv(1)
-    except ssl.SSLWantReadError:  # it was a session ticket, or the like
-        return False
-    except OSError:
-        pass
-    return True
