@@ -1,7 +1,8 @@
 """The first half of formatting: in the application's thread, take what may change.
 
 Runs inside log calls: it encodes nothing that can wait, never changes the record, and keeps
-no reference to its arguments or its traceback.
+no reference to its traceback. A record's arguments may go along until it is rendered, a flush
+interval at most.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ _UNKNOWN_PROFILE_PATIENCE = 60.0
 _MOST_SERVER_ERRORS = 5
 """5xx answers after which a call that fails while others get through is its own fault."""
 _LONGEST_PROFILE_WAIT = 10.0
+_MOST_LOST = 10_000
+"""Lost calls that wait for a slow ``on_drop``; what is more is counted only."""
 _HINTS = {
     "bot": "set a client secret: the server checks for bots only without one",
     "credentials": "check client_id and client_secret",
@@ -311,7 +313,7 @@ class Delivery:
         self._lose(call, reason)
 
     def _lose(self, call: RenderedCall, reason: str) -> None:
-        if self._config.on_drop is not None:
+        if self._config.on_drop is not None and len(self.lost) < _MOST_LOST:
             self.lost.append((call.line, reason))
 
     def _finish(self, call: RenderedCall, now: float) -> None:

@@ -66,7 +66,8 @@ class Target:
         self.port = port
         self.context = context
         self.connect_timeout, self.answer_timeout = timeout
-        shown = f"[{host}]" if ":" in host else host
+        name = host.partition("%")[0]  # a zone is this machine's own affair
+        shown = f"[{name}]" if ":" in host else host
         usual = 80 if context is None else 443
         lines = [
             f"POST {path} HTTP/1.1",
@@ -113,7 +114,7 @@ class DirectConnection:
         try:
             connected = self._ready(longest, careful)
             request = self._request(body, headers)
-        except OSError as error:
+        except Exception as error:  # a host's name can fail in more ways than as an OSError
             self.close()
             raise UnsentError from error
         try:
@@ -130,7 +131,7 @@ class DirectConnection:
         self._deadline = time.monotonic() + max(0.01, min(self._target.answer_timeout, longest))
         try:
             answer = self._read_answer()
-        except (OSError, http.client.HTTPException):
+        except BaseException:  # whatever it is, nobody knows what comes next on this connection
             self.close()
             raise
         if answer.reusable:
@@ -181,14 +182,17 @@ class DirectConnection:
             self.close()
         target = self._target
         seconds = max(0.01, min(target.connect_timeout, longest))
-        self._deadline = time.monotonic() + seconds
         connected = socket.create_connection((target.host, target.port), seconds)
         self._socket = connected
+        # Each address of the host may have taken as long: what follows has a time of its own.
+        self._deadline = time.monotonic() + seconds
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._patience = 0.0
         self._wait_at_most(connected, seconds)
         if target.context is not None:
-            tls = Tls(target.context, target.host, partial(_send, connected), self._receive)
+            tls = Tls(
+                target.context, target.host.rstrip("."), partial(_send, connected), self._receive
+            )
             tls.shake_hands()
             self._tls = tls
         self._wait_at_most(connected, target.answer_timeout)
@@ -197,6 +201,8 @@ class DirectConnection:
     def _has_ended(self, connected: socket.socket) -> bool:
         """Tell whether the peer has closed a connection, or said what nobody asked for."""
         try:
+            if self._tls is not None and self._tls.has_ended():
+                return True
             if not wait_for_read(connected, timeout=0.0):
                 return False
             return self._tls is None or self._tls.has_ended(connected.recv(_CHUNK))
@@ -220,7 +226,7 @@ class DirectConnection:
         if seconds <= self._patience <= 1.2 * seconds + 0.1:
             return
         self._patience = 1.1 * seconds + 0.05
-        if type(connected) is socket.socket and _KERNEL_WAITS:
+        if type(connected) is _Socket and _KERNEL_WAITS:
             # A struct timeval. Without one, or with a patched socket, Python has to wait.
             limit = struct.pack("ll", int(self._patience), int(self._patience % 1 * 1e6))
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
@@ -230,6 +236,8 @@ class DirectConnection:
             connected.settimeout(self._patience)
 
 
+_Socket = socket.socket
+"""Python's own class: what patches sockets later on does so under their name."""
 _KERNEL_WAITS = sys.platform != "win32" and socket.socket.__module__ == "socket"
 
 
@@ -260,7 +268,7 @@ _NOW = getattr(socket, "MSG_DONTWAIT", 0) | getattr(socket, "MSG_NOSIGNAL", 0)
 def _send(connected: socket.socket, request: bytes) -> None:
     """Write a request to its last byte."""
     sent = 0
-    if _send_now is not None and type(connected) is socket.socket:
+    if _send_now is not None and type(connected) is _Socket:
         # What it did not take, and what went wrong, is found by the usual way.
         sent = max(0, _send_now(connected.fileno(), request, len(request), _NOW))
     if sent < len(request):

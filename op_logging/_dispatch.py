@@ -24,6 +24,8 @@ from ._stats import DeliveryStats
 
 __all__ = ["Dispatch"]
 
+_MOST_HANDED_OVER = 10_000
+"""Lost events that wait for a slow ``on_drop``; what is more is counted only."""
 _BATCH = 25
 """Events that are rendered at a time: some tenths of a millisecond."""
 
@@ -60,6 +62,10 @@ class Dispatch:
         """Tell whether anything waits."""
         lanes, counters = self.delivery.lanes, self.delivery.counters
         return bool(self.inbox) or lanes.waiting > 0 or len(counters) > 0
+
+    def is_awaited(self) -> bool:
+        """Tell whether somebody waits for an event that is still in the inbox."""
+        return any(self.inbox.holds(wait.up_to) for wait in self.delivery.ledger.waits)
 
     # Events come in.
 
@@ -181,7 +187,7 @@ class Dispatch:
         while self.inbox.turned_away:
             found = self.inbox.turned_away.popleft()
             places[found[0]].append(found[1])
-            if self._config.on_drop is not None:
+            if self._config.on_drop is not None and len(self._turned_away) < _MOST_HANDED_OVER:
                 self._turned_away.append(found)
         for reason, logged_at in places.items():
             self.delivery.turn_away(reason, len(logged_at), source_at(logged_at[-1]))

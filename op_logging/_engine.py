@@ -61,7 +61,6 @@ from ._ledger import Wait
 from ._life import Life
 from ._pace import PaceState
 from ._rendered import RenderedCall
-from ._stats import DeliveryStats
 from ._transport import Connection, Transport
 
 __all__ = ["Engine"]
@@ -94,6 +93,8 @@ class Engine:
         self._starting = threading.Lock()
         self._dispatch = Dispatch(config, diagnostics, self._start)
         self.inbox = self._dispatch.inbox
+        self.expect = self._dispatch.expect
+        self.stats = self._dispatch.stats
 
     def renew(self) -> None:
         """Start from nothing, also in a forked child: nothing that was inherited is acquired."""
@@ -101,7 +102,7 @@ class Engine:
         self._dispatch.renew()
 
     def _start(self) -> None:
-        """Start a sender. Only tries the lock: who holds it is starting one."""
+        """Start a sender. Only tries the lock: who holds it starts one."""
         while self.life is None and self._starting.acquire(blocking=False):
             try:
                 started = self.life is not None or self._begin(Life())
@@ -130,14 +131,6 @@ class Engine:
         return doorbell if isinstance(doorbell, Life) else None
 
     # Whoever waits.
-
-    def expect(self, deadline: float) -> Wait | None:
-        """Start to wait for all events that came in so far; `wait` must follow.
-
-        Returns:
-            What to wait on; None if the engine's lock was not to be had before ``deadline``.
-        """
-        return self._dispatch.expect(deadline)
 
     def hurry(self) -> None:
         """Let the sender take what there is at once."""
@@ -199,7 +192,7 @@ class Engine:
                 life.over = True
                 for doorbell in life.idle:
                     doorbell.put(None)
-        self._dispatch.drop_up_to(wait.up_to)
+            self._dispatch.drop_up_to(wait.up_to)
         self._dispatch.tell()
         self._dispatch.hand_over_losses()
         if life is not None:
@@ -210,22 +203,21 @@ class Engine:
         if self._dispatch.has_work():
             self._start()
 
-    def stats(self) -> DeliveryStats:
-        """Return the statistics, all of one moment."""
-        return self._dispatch.stats()
-
     # The sender.
 
     def _run_sender(self, life: Life) -> None:
         while not life.over:
-            pause: float | None = 1.0
             try:
                 pause = self._turn(life)
+                nap = pause is not None and pause <= _NAP
             except Exception as error:  # noqa: BLE001 - the sender must not die of anything
                 self._diagnostics.say("sender", f"the sender failed: {type(error).__name__}")
+                pause, nap = 1.0, True
             if pause is None or pause > 0.0:
                 life.wakes_at = math.inf if pause is None else time.monotonic() + pause
-                self.inbox.sleep(life, pause, nap=pause is not None and pause <= _NAP)
+                self.inbox.sleep(life, pause, nap=nap)
+        if life.own is not None:
+            life.own.close()
 
     def _turn(self, life: Life) -> float | None:
         """Move on what can be moved; return the seconds until the next look, None for no need."""
@@ -275,9 +267,9 @@ class Engine:
             now = time.monotonic()
             if life.first_seen is None:
                 life.first_seen = now
-            waited = now - life.first_seen
+            is_late = now - life.first_seen >= self._config.flush_interval
             is_full = events >= self._config.batch_size
-            life.due = life.hurry or is_full or waited >= self._config.flush_interval
+            life.due = life.hurry or is_full or is_late or self._dispatch.is_awaited()
         return life.due
 
     def _employ(self, life: Life, now: float) -> bool:
@@ -331,6 +323,9 @@ class Engine:
             except Exception as error:  # noqa: BLE001 - a lane must not die of anything
                 self._diagnostics.say("lane", f"a lane failed: {type(error).__name__}")
         connection.close()
+        # What came back from the server after a close, and came in after it, is the next life's.
+        if self.life is None and self._dispatch.has_work():
+            self._start()
 
     def _await_work(self, life: Life, doorbell: SimpleQueue[None]) -> bool:
         """Wait for work; return False when the lane is to end."""

@@ -154,7 +154,7 @@ class OpenPanelFormatter(BaseJsonFormatter):
                 fields.update(freeze_fields(own_fields(record.msg, STRUCTLOG_KEYS)))
         else:
             fields = freeze_fields(self._select(record).items())
-        place = (record.pathname, record.lineno)
+        place = place_of(record.__dict__)
         return self._build, (freeze_event(event), fields, record.created, place)
 
     def build_plain(self, data: dict[str, Any]) -> Built:

@@ -20,6 +20,7 @@ from ._freezing import are_scalars
 from ._patterns import Patterns
 from ._process import speakers
 from ._render import name_of
+from ._rendered import place_of
 from ._seen import was_sent
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class OpenPanelHandler(logging.Handler):
             if self.client.attached > 1 and self._was_sent(record):
                 return
             if speakers and _process.is_speaking():
-                inbox.turn_away("recursion", (record.pathname, record.lineno))
+                inbox.turn_away("recursion", place_of(record.__dict__))
             else:
                 inbox.put(*found)
         except Exception:  # noqa: BLE001 - nothing may reach the application's log call
@@ -209,7 +210,7 @@ class OpenPanelHandler(logging.Handler):
     def _fail(self, record: LogRecord) -> None:
         """Count an event that was lost to an exception, and show it as any handler does."""
         if self._inbox is not None:
-            self._inbox.turn_away("invalid", (record.pathname, record.lineno))
+            self._inbox.turn_away("invalid", place_of(record.__dict__))
         self.handleError(record)
 
     def _was_sent(self, record: LogRecord) -> bool:

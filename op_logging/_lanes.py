@@ -6,7 +6,7 @@ added after it waits for its answer. All other calls between two barriers go sid
 Calls without a profile go as they come. A call that has to be sent again still counts as
 unanswered, so that a barrier behind it keeps waiting.
 
-Not thread-safe by itself: only the client uses it, under the client's lock. It knows no
+Not thread-safe by itself: only the dispatch uses it, under its lock. It knows no
 threads, no clock and no network.
 """
 

@@ -1,6 +1,6 @@
 """The books of a client: what came in, what became of it, and who waits for it.
 
-Not thread-safe by itself: only the client uses it, under the client's lock. Every event is
+Not thread-safe by itself: only the dispatch uses it, under its lock. Every event is
 entered twice at the most: when the sender takes it from the queue, and when it is settled. What
 never got past the queue's door is entered once, as dropped.
 """

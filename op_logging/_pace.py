@@ -7,7 +7,7 @@ States, and what leads from one to the other::
     PROBING -- it was answered ------------------------> OPEN, at first for one call at a time
     PROBING -- it failed ------------------------------> CLOSED, for longer
 
-Not thread-safe by itself: only the client changes it, under the client's lock.
+Not thread-safe by itself: only the dispatch changes it, under its lock.
 """
 
 from __future__ import annotations

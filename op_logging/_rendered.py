@@ -90,13 +90,20 @@ def created_of(data: Data) -> float:
 
 def place_of(data: Data) -> Place:
     """Return where an event was logged."""
-    return (data["pathname"], data["lineno"]) if isinstance(data, dict) else data[3]
+    if not isinstance(data, dict):
+        return data[3]
+    pathname = data["pathname"]  # rebuilt records may have anything there
+    lineno = data["lineno"]
+    return (
+        pathname if type(pathname) is str else type(pathname).__name__,
+        lineno if type(lineno) is int else 0,
+    )
 
 
 def source_at(place: Place) -> str:
     """Return a place as ``path:line``."""
     where, number = place
-    if isinstance(where, str):
+    if not isinstance(where, CodeType):
         return f"{where}:{number}"
     lines = (line for start, end, line in where.co_lines() if start <= number < end)
     return f"{where.co_filename}:{next(lines, None) or where.co_firstlineno}"

@@ -50,8 +50,7 @@ class Tls:
             try:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
-                self._send_what_is_due()
-                self._take_in(self._receive())
+                pass
             except ssl.SSLError:
                 with contextlib.suppress(OSError):  # tell the server why, if it still listens
                     self._send_what_is_due()
@@ -59,6 +58,8 @@ class Tls:
             else:
                 self._send_what_is_due()
                 return
+            self._send_what_is_due()
+            self._take_in(self._receive())
 
     def send(self, data: bytes) -> None:
         """Send bytes, all of them."""
@@ -71,14 +72,20 @@ class Tls:
             try:
                 return self._tls.read(_CHUNK)
             except ssl.SSLWantReadError:
-                self._send_what_is_due()
-                self._take_in(self._receive())
+                pass
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 return b""
+            self._send_what_is_due()
+            self._take_in(self._receive())
 
-    def has_ended(self, received: bytes) -> bool:
-        """Tell whether bytes that nobody asked for are more than what TLS itself has to say."""
-        self._take_in(received)
+    def has_ended(self, received: bytes | None = None) -> bool:
+        """Tell whether bytes that nobody asked for are more than what TLS itself has to say.
+
+        Args:
+            received: What came since the last answer; default: what came along with it.
+        """
+        if received is not None:
+            self._take_in(received)
         try:
             self._tls.read(1)
         except ssl.SSLWantReadError:  # a session ticket, or the like

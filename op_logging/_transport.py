@@ -25,7 +25,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from . import _process
 from ._answer import LONGEST_ANSWER
-from ._config import OpenPanelConfig
+from ._config import ConfigurationError, OpenPanelConfig
 from ._direct import DirectConnection, Target, UnsentError
 from ._encoding import dumps
 from ._outcomes import Outcome, Verdict, clean_message, read_answer
@@ -88,7 +88,7 @@ class Transport:
         url = urlsplit(self.request.url or "")
         is_tls = url.scheme == "https"
         return Target(
-            host=url.hostname or "",
+            host=(url.hostname or "").replace("%25", "%"),
             port=url.port or (443 if is_tls else 80),
             path=self.request.path_url,
             headers=self.headers,
@@ -101,9 +101,15 @@ class Transport:
         context = create_urllib3_context()
         bundle = DEFAULT_CA_BUNDLE_PATH if self.verify is True else str(self.verify)
         is_folder = Path(bundle).is_dir()
-        context.load_verify_locations(
-            cafile=None if is_folder else bundle, capath=bundle if is_folder else None
-        )
+        try:
+            context.load_verify_locations(
+                cafile=None if is_folder else bundle, capath=bundle if is_folder else None
+            )
+        except OSError as error:
+            raise ConfigurationError(
+                f"REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE={bundle!r} is not allowed: use a file, or a "
+                f"folder, of certificates ({error.strerror or error})"
+            ) from None
         context.verify_mode = ssl.CERT_REQUIRED
         context.check_hostname = True
         return context
@@ -185,7 +191,7 @@ class _LoggingConnection:
             _CALLS.disabled = False  # dictConfig disables every logger that it does not name
             with _process.speaking():
                 _CALLS.info("%s", line.decode())
-        except Exception as error:  # noqa: BLE001 - a handler of the application's failed at it
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a handler of the application's
             return Outcome(Verdict.REJECTED, "log_failed", f"{type(error).__name__} was raised")
         return _DELIVERED
 
@@ -286,5 +292,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while id(error) not in seen:
         seen.add(id(error))
         yield error
-        inner = [getattr(error, "reason", None), *error.args, error.__cause__, error.__context__]
+        inner = [getattr(error, "reason", None), *error.args, error.__cause__]
+        if not error.__suppress_context__:
+            inner.append(error.__context__)
         error = next((cause for cause in inner if isinstance(cause, BaseException)), error)
