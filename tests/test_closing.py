@@ -11,7 +11,7 @@ import pytest
 from op_logging import Identify, Track, flush
 from op_logging._rendered import Captured
 from support.clients import client_of
-from support.scripted_server import OK, Hang, Request, ScriptedServer
+from support.scripted_server import OK, Hang, Request, ScriptedServer, http
 from support.waiting import wait_until
 
 
@@ -235,3 +235,49 @@ def test_a_flush_waits_for_its_own_events_while_a_full_queue_drops_them(
         gate.set()
         flushing.join(10)
     assert done == [True]
+
+
+def test_a_flush_that_comes_between_two_looks_of_the_sender_is_not_overlooked(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The moment is made by hand: the hurry is taken back right after it was asked for."""
+    with client_of(server.url, flush_interval=60) as client:
+        engine = client._engine
+        assert engine is not None
+        client.submit(Track("first"))
+        assert client.flush(5)
+        hurry = engine.hurry
+
+        def hurry_in_vain() -> None:
+            hurry()
+            if engine.life is not None:
+                engine.life.hurry = False
+
+        monkeypatch.setattr(engine, "hurry", hurry_in_vain)
+        client.submit(Track("second"))
+        assert client.flush(5)
+    assert server.names == ["first", "second"]
+
+
+def test_what_comes_back_after_a_close_and_came_in_after_it_goes_on() -> None:
+    """On a lane of the life before: there may be nobody else to send it again."""
+    gate = threading.Event()
+
+    def script(request: Request) -> bytes:
+        if request.name == "again" and not gate.is_set():
+            gate.wait(10)
+            return http(503, "")
+        return OK
+
+    with ScriptedServer(script) as server, client_of(server.url) as client:
+        engine = client._engine
+        assert engine is not None
+        closing = engine._dispatch.expect()
+        assert closing is not None
+        client.submit(Track("again"))
+        server.wait_for(1)
+        engine._end(closing, time.monotonic())  # of a close that began before the event
+        assert client.state.value != "running"
+        gate.set()
+        server.wait_for(2)
+        wait_until(lambda: client.stats().delivered == 1)

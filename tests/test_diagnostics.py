@@ -22,6 +22,7 @@ from op_logging._diagnostics import Diagnostics
 from support.clients import CLIENT_ID, SECRET, client_of
 from support.records import record
 from support.scripted_server import ScriptedServer, http
+from support.waiting import wait_until
 
 
 class Clock:
@@ -219,3 +220,27 @@ def test_calls_can_be_pickled_for_queues_between_processes() -> None:
     made = record(event=Track("seen", {"a": 1}))
     again = logging.makeLogRecord(pickle.loads(pickle.dumps(vars(made))))  # noqa: S301 - made here
     assert OpenPanelFormatter().format(again) == OpenPanelFormatter().format(made)
+
+
+def test_a_handler_that_exits_ends_no_delivery(server: ScriptedServer) -> None:
+    """In a thread of ours it would end that thread, and not the program."""
+
+    class Exiting(logging.Handler):
+        def emit(self, _record: logging.LogRecord) -> None:
+            raise SystemExit
+
+    handler = Exiting()
+    logging.getLogger("op_logging").addHandler(handler)
+    server.script = lambda request: http(400 if request.name == "bad" else 200, {"message": "no"})
+    try:
+        with client_of(server.url) as client:
+            client.submit(Track("bad"))
+            wait_until(lambda: client.stats().rejected == 1)
+            client.submit(Track("good"))
+            wait_until(lambda: client.stats().delivered == 1)
+            wait_until(lambda: client._diagnostics._last != {})
+            client.submit(Track("more"))
+            assert client.flush(5)
+    finally:
+        logging.getLogger("op_logging").removeHandler(handler)
+    assert server.names == ["bad", "good", "more"]

@@ -346,3 +346,16 @@ def test_a_handler_that_was_closed_still_sends(server: ScriptedServer) -> None:
         handler.close()
         logger.info("Late", extra={"event": "late"})
         wait_until(lambda: server.names == ["late"])
+
+
+@pytest.mark.parametrize("pathname", [None, ["not", "hashable"], 5])
+def test_a_record_with_an_odd_origin_costs_nothing(server: ScriptedServer, pathname: Any) -> None:
+    """Records that were rebuilt from something else may have anything there."""
+    odd = {"levelno": logging.INFO, "pathname": pathname, "lineno": "x"}
+    with shop(server.url) as (logger, client):
+        for name in ("", "fine"):
+            logger.handle(logging.makeLogRecord({**odd, "event": name}))
+        assert client.flush(5)
+        stats = client.stats()
+    assert server.names == ["fine"]
+    assert (stats.delivered, dict(stats.reasons)) == (1, {"invalid": 1})

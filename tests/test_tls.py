@@ -7,14 +7,14 @@ import hashlib
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import trustme
 from cryptography import x509
 
-from op_logging import OpenPanelConfig, Revenue, Track
+from op_logging import ConfigurationError, OpenPanelConfig, Revenue, Track
 from op_logging._outcomes import Outcome, Verdict
 from op_logging._transport import Transport
 from support.clients import CLIENT_ID, SECRET, client_of
@@ -272,3 +272,59 @@ def test_answers_over_tls_mean_what_they_mean_without(authority: trustme.CA) -> 
         stats = client.stats()
         assert (stats.delivered, stats.rejected, stats.retried) == (2, 1, 1)
         assert server.connections == 2
+
+
+@contextlib.contextmanager
+def deaf_address(port: int) -> Iterator[str]:
+    """Give an address on which nobody answers: its listener's queue is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.2", port))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.2", port))
+        yield "127.0.0.2"
+
+
+@pytest.mark.usefixtures("bundle")
+def test_a_host_whose_first_address_is_deaf_is_reached_by_the_next(
+    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hand-shake has a time of its own. Only the host's name is made up: there is no DNS."""
+    with TlsServer(authority) as server, deaf_address(server.port) as deaf:
+        found = [
+            (socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, server.port))
+            for address in (deaf, "127.0.0.1")
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        given = {"client_id": CLIENT_ID, "client_secret": SECRET, "api_url": server.url}
+        config = OpenPanelConfig.from_options({**given, "timeout": (0.5, 2)}, {})
+        connection = Transport(config).connect()
+        outcome = connection.post(b'{"type":"track","payload":{"name":"event"}}', {})
+        connection.close()
+    assert outcome.verdict is Verdict.DELIVERED
+
+
+def test_a_handshake_that_takes_too_long_is_named_so() -> None:
+    """And not after the way in which TLS asks for more."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        given = {"client_id": CLIENT_ID, "client_secret": SECRET, "api_url": url}
+        config = OpenPanelConfig.from_options({**given, "timeout": (0.2, 2)}, {})
+        connection = Transport(config).connect()
+        outcome = connection.post(b"{}", {})
+        connection.close()
+    assert (outcome.verdict, outcome.reason) == (Verdict.NOT_PROCESSED, "connect")
+    assert "Timeout" in outcome.message
+
+
+def test_a_bundle_that_does_not_exist_is_a_wrong_configuration(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is named where the client is made, not where an event is lost."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
+    with pytest.raises(ConfigurationError, match="REQUESTS_CA_BUNDLE"):
+        Transport(OpenPanelConfig(client_id=CLIENT_ID, client_secret=SECRET))

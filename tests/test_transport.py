@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from op_logging import OpenPanelConfig, Track
+from op_logging._direct import DirectConnection, Target, UnsentError
 from op_logging._outcomes import Verdict
 from op_logging._transport import Transport
 from support.clients import CLIENT_ID, SECRET, client_of
@@ -131,3 +132,11 @@ def test_the_request_is_told_apart_by_nothing_but_its_own_headers(
     assert [request.headers["user-agent"][:9] for request in seen] == ["Mozilla/5", "op-loggin"]
     assert ["x-client-ip" in request.headers for request in seen] == [True, False]
     assert server.connections == 1
+
+
+@pytest.mark.parametrize("host", ["api..example.com", "a" * 64 + ".example.com"])
+def test_a_name_that_no_host_can_have_was_never_sent(host: str) -> None:
+    """Python raises something else than for a host that does not exist."""
+    target = Target(host, 80, "/track", {}, None, (1.0, 1.0))
+    with pytest.raises(UnsentError):
+        DirectConnection(target).post(b"{}", {}, 1.0)
