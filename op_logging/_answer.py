@@ -84,7 +84,7 @@ def _parse(data: bytes, receive: Callable[[], bytes]) -> Answer:
     """Let ``http.client`` read an answer that begins with ``data``."""
     stream = _Stream(data, receive)
     for _ in range(_MOST_INTERIM_ANSWERS):
-        response = http.client.HTTPResponse(stream, method="POST")  # type: ignore[arg-type]
+        response = http.client.HTTPResponse(stream, method="POST")  # type: ignore[arg-type]  # asks for no more
         response.begin()
         if not 100 < response.status < 200 or response.status == 101:
             break

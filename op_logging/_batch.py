@@ -17,7 +17,7 @@ from ._rendered import Built, Entry, RenderedCall, UnsendableError, place_of, so
 
 __all__ = ["Batch", "render_batch", "tell_of_losses"]
 
-ON_PURPOSE = "before_send"
+_ON_PURPOSE = "before_send"
 """The reason of what a hook dropped: no loss, so nothing is said of it."""
 
 
@@ -88,13 +88,13 @@ def _ask(hook: Callable[[dict[str, Any]], Mapping[str, Any] | None], built: Buil
         text = f"before_send raised {type(error).__name__}"
         raise UnsendableError("hook_failed", text) from error
     if line is None:
-        raise UnsendableError(ON_PURPOSE, "before_send dropped it")
+        raise UnsendableError(_ON_PURPOSE, "before_send dropped it")
     return checked(line)._replace(given=built.given)
 
 
 def _give_up(batch: Batch, entry: Entry, built: Built | None, reason: str, words: str) -> None:
     batch.unsendable.append((entry[2], reason))
-    if reason == ON_PURPOSE:
+    if reason == _ON_PURPOSE:
         return
     if built is not None:
         batch.lost.append((built.line(), reason))

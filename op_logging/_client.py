@@ -89,6 +89,7 @@ class OpenPanelClient:
         given = {"client_id": client_id, "client_secret": client_secret, **options}
         self.config = config or OpenPanelConfig.from_options(given)
         self.attached = 0
+        self._caller = Caller()
         self._handlers: set[weakref.ref[Attached]] = set()
         self._redaction = Redaction(self.config.redact) if self.config.redact else None
         self._diagnostics = Diagnostics()
@@ -151,7 +152,7 @@ class OpenPanelClient:
         inbox = self.inbox
         if inbox is None:
             return False
-        place = Caller()()
+        place = self._caller()
         try:
             if not isinstance(call, Call):
                 raise TypeError

@@ -25,14 +25,14 @@ from ._outcomes import Outcome, Verdict
 from ._pace import Pace, PaceState, backoff
 from ._rendered import RenderedCall
 
-__all__ = ["Delivery"]
+__all__ = ["MOST_LOST", "Delivery"]
 
 _UNKNOWN_PROFILE_PATIENCE = 60.0
 """Seconds in which the server may learn of a profile; it writes its profiles every 10 s."""
 _MOST_SERVER_ERRORS = 5
 """5xx answers after which a call that fails while others get through is its own fault."""
 _LONGEST_PROFILE_WAIT = 10.0
-_MOST_LOST = 10_000
+MOST_LOST = 10_000
 """Lost calls that wait for a slow ``on_drop``; what is more is counted only."""
 _HINTS = {
     "bot": "set a client secret: the server checks for bots only without one",
@@ -148,13 +148,13 @@ class Delivery:
             self._finish(call, now)
             self.ledger.deliver(call.generation)
             return
-        self.ledger.last_error = _describe(call, outcome)
+        words = self.ledger.last_error = _describe(call, outcome)
         if outcome.verdict is Verdict.REJECTED:
-            self._reject(call, outcome.reason, outcome, now)
+            self._reject(call, outcome.reason, words, now)
         elif outcome.verdict is Verdict.UNKNOWN_PROFILE:
-            self._settle_unknown_profile(call, outcome, now)
+            self._settle_unknown_profile(call, outcome.reason, words, now)
         elif outcome.verdict is Verdict.AMBIGUOUS:
-            self._settle_ambiguous(call, outcome, now)
+            self._settle_ambiguous(call, outcome.status, words, now)
         else:
             self._again(call, now)
 
@@ -237,32 +237,36 @@ class Delivery:
             once=True,
         )
 
-    def _settle_unknown_profile(self, call: RenderedCall, outcome: Outcome, now: float) -> None:
+    def _settle_unknown_profile(
+        self, call: RenderedCall, reason: str, words: str, now: float
+    ) -> None:
         trouble = call.own()
         first = trouble.first_unknown = trouble.first_unknown or now
         if not call.kind.counter or now - first >= _UNKNOWN_PROFILE_PATIENCE:
-            self._reject(call, outcome.reason, outcome, now)
+            self._reject(call, reason, words, now)
             return
         self.lanes.detach(call)
         self._again(call, now, longest=_LONGEST_PROFILE_WAIT)
 
-    def _settle_ambiguous(self, call: RenderedCall, outcome: Outcome, now: float) -> None:
+    def _settle_ambiguous(
+        self, call: RenderedCall, status: int | None, words: str, now: float
+    ) -> None:
         if call.kind.at_most_once or not self._config.retry_ambiguous:
             self._drop(call, "unconfirmed", now)
             self._say(
                 "unconfirmed",
-                f"{_describe(call, outcome)}. It may or may not have been stored, and is not sent "
+                f"{words}. It may or may not have been stored, and is not sent "
                 "again, since it must not count twice",
             )
             return
-        if outcome.status is not None and outcome.status >= 500:
+        if status is not None and status >= 500:
             trouble = call.own()
             if not trouble.server_errors:
                 trouble.delivered_before = self.ledger.delivered
             trouble.server_errors += 1
             others = self.ledger.delivered > trouble.delivered_before
             if trouble.server_errors >= _MOST_SERVER_ERRORS and others:
-                self._reject(call, "server_error", outcome, now)
+                self._reject(call, "server_error", words, now)
                 return
         self._again(call, now)
 
@@ -294,12 +298,12 @@ class Delivery:
             self._say("queue_full", f"the queue is full: {_name(oldest)} was dropped")
         return True
 
-    def _reject(self, call: RenderedCall, reason: str, outcome: Outcome, now: float) -> None:
+    def _reject(self, call: RenderedCall, reason: str, words: str, now: float) -> None:
         self._finish(call, now)
         self.ledger.reject(call.generation, reason)
         self._lose(call, reason)
         hint = _HINTS.get(reason)
-        text = _describe(call, outcome) + (f"; {hint}" if hint else "")
+        text = words + (f"; {hint}" if hint else "")
         self._say(f"rejected {call.kind.type} {reason}", text)
 
     def _drop(self, call: RenderedCall, reason: str, now: float) -> None:
@@ -313,7 +317,7 @@ class Delivery:
         self._lose(call, reason)
 
     def _lose(self, call: RenderedCall, reason: str) -> None:
-        if self._config.on_drop is not None and len(self.lost) < _MOST_LOST:
+        if self._config.on_drop is not None and len(self.lost) < MOST_LOST:
             self.lost.append((call.line, reason))
 
     def _finish(self, call: RenderedCall, now: float) -> None:

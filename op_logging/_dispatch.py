@@ -10,12 +10,12 @@ import contextlib
 import math
 import threading
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from ._batch import render_batch, tell_of_losses
 from ._config import OpenPanelConfig
-from ._delivery import Delivery
+from ._delivery import MOST_LOST, Delivery
 from ._diagnostics import Diagnostics
 from ._inbox import Inbox, TurnedAway
 from ._ledger import Wait
@@ -24,8 +24,6 @@ from ._stats import DeliveryStats
 
 __all__ = ["Dispatch"]
 
-_MOST_HANDED_OVER = 10_000
-"""Lost events that wait for a slow ``on_drop``; what is more is counted only."""
 _BATCH = 25
 """Events that are rendered at a time: some tenths of a millisecond."""
 
@@ -183,14 +181,16 @@ class Dispatch:
 
     def _enter_turned_away(self) -> None:
         """Enter in the books what did not come in. Under the lock."""
-        places: dict[str, list[Place]] = defaultdict(list)
+        events: Counter[str] = Counter()
+        last: dict[str, Place] = {}
         while self.inbox.turned_away:
             found = self.inbox.turned_away.popleft()
-            places[found[0]].append(found[1])
-            if self._config.on_drop is not None and len(self._turned_away) < _MOST_HANDED_OVER:
+            reason, last[reason], _ = found
+            events[reason] += 1
+            if self._config.on_drop is not None and len(self._turned_away) < MOST_LOST:
                 self._turned_away.append(found)
-        for reason, logged_at in places.items():
-            self.delivery.turn_away(reason, len(logged_at), source_at(logged_at[-1]))
+        for reason, place in last.items():
+            self.delivery.turn_away(reason, events[reason], source_at(place))
 
 
 def _lines_of(turned_away: list[TurnedAway]) -> Iterator[tuple[dict[str, object], str]]:

@@ -227,8 +227,8 @@ class Engine:
         with dispatch.lock:
             now = time.monotonic()
             # Not while counters that somebody waits for are in the queue: they belong to the sums.
-            is_awaited = any(not self.inbox.holds(wait.up_to) for wait in delivery.ledger.waits)
-            delivery.let_counters_leave(now, hurry=is_awaited)
+            hurry = any(not self.inbox.holds(wait.up_to) for wait in delivery.ledger.waits)
+            delivery.let_counters_leave(now, hurry=hurry)
             dispatch.recount()
             delivery.lanes.wake(now)
             short_of_lanes = not self._employ(life, now)
@@ -252,16 +252,14 @@ class Engine:
         self._dispatch.line_up()
         if self.inbox:
             return True
-        life.due = life.hurry = False
-        life.first_seen = None
+        life.rest()
         return False
 
     def _batch_is_due(self, life: Life) -> bool:
         """Tell whether the sender is to take events from the inbox now."""
         events = len(self.inbox)
         if not events or life.over:
-            life.due = life.hurry = False
-            life.first_seen = None
+            life.rest()
             return False
         if not life.due:
             now = time.monotonic()

@@ -100,7 +100,10 @@ class Inbox:
         return True
 
     def call_sender(self) -> None:
-        """Wake the sender if it sleeps, or start one. Safe in signal handlers."""
+        """Wake the sender if it sleeps, or start one.
+
+        Safe in signal handlers, but for the start: a new thread takes locks of `threading`.
+        """
         doorbell = self.doorbell
         if doorbell is None:
             self._start()

@@ -46,6 +46,11 @@ class Life(Doorbell):
         self.wakes_at = math.inf
         self.first_seen: float | None = None
 
+    def rest(self) -> None:
+        """Note that nothing is left in the queue to be taken."""
+        self.due = self.hurry = False
+        self.first_seen = None
+
     def start_thread(self, target: Callable[[Life], None], name: str) -> bool:
         """Start a thread; return False where none can be had.
 

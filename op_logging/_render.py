@@ -104,9 +104,10 @@ def build(
         if not event:
             raise UnsendableError("invalid", "the event's name is empty")
         call = _event_call("track", {"name": event}, extras, special, common, created, notes)
+    elif isinstance(event, FrozenCall) and event.is_event:
+        call = _event_call(event.type, event.payload, extras, special, common, created, notes)
     elif isinstance(event, FrozenCall):
-        build_call = _event_call if event.is_event else _other_call
-        call = build_call(event.type, event.payload, extras, special, common, created, notes)
+        call = _other_call(event.type, event.payload, extras, special, notes)
     else:
         call = _raw_call(event, created)
     if redaction is not None:
@@ -119,9 +120,11 @@ def name_of(event: object) -> str:
     """Return what an event is called: a track call's name, another call's type."""
     if isinstance(event, str):
         return event
-    is_call = isinstance(event, FrozenCall)
-    kind, payload = (event.type, event.payload) if is_call else (None, {})  # type: ignore[attr-defined]
-    if isinstance(event, dict):
+    kind: object = None
+    payload: object = None
+    if isinstance(event, FrozenCall):
+        kind, payload = event.type, event.payload
+    elif isinstance(event, dict):
         kind, payload = event.get("type"), event.get("payload")
     name = payload.get("name") if kind == "track" and isinstance(payload, Mapping) else kind
     return str(name)
@@ -158,15 +161,14 @@ def to_rendered(built: Built, data: Data, generation: int) -> RenderedCall:
     if headers or kind.barrier or kind.counter:
         counts = _counts(call, key) if kind.counter else None
         rare = Rare(headers, counts, key if kind.barrier or counts else None)
-    more = {} if rare is None else {"rare": rare}
     return RenderedCall(
         kind,
         dumps(call),
         created_of(data),
         place_of(data),
         profile=None if key is None else hash(key),  # smaller, while many calls wait
+        rare=rare,
         generation=generation,
-        **more,
     )
 
 
@@ -205,8 +207,6 @@ def _other_call(
     given: Mapping[str, Any],
     extras: dict[str, Any],
     special: Mapping[str, Any],
-    _common: Mapping[str, Any],
-    _created: float,
     notes: list[str],
 ) -> dict[str, Any]:
     """Put a call together that is no event: extras become properties where it has any."""

@@ -224,13 +224,13 @@ class RenderedCall:
         place: Place,
         *,
         profile: int | str | None = None,
-        rare: Rare = _COMMON,
+        rare: Rare | None = None,
         generation: int = 0,
     ) -> None:
         self.kind = kind
         self.body = body
         self.profile = profile
-        self.rare = rare
+        self.rare = _COMMON if rare is None else rare
         self.created = created
         self.place = _places.setdefault(place, place) if len(_places) < _MOST_PLACES else place
         self.generation = generation

@@ -1,6 +1,6 @@
 """What became of the events: the immutable snapshot that ``stats()`` returns.
 
-This module only describes; the counting is the client's (``_client``), under its lock.
+This module only describes; the counting is the ledger's (``_ledger``), under the dispatch's lock.
 """
 
 from __future__ import annotations

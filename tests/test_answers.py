@@ -181,7 +181,7 @@ def by_a_file(data: bytes) -> Answer:
     """Read an answer as a program does that knows ``http.client`` alone."""
     for _ in range(10):
         source = _Socket(data)
-        response = http.client.HTTPResponse(source, method="POST")  # type: ignore[arg-type]
+        response = http.client.HTTPResponse(source, method="POST")  # type: ignore[arg-type]  # asks for no more
         response.begin()
         data = source.file.read() if 100 < response.status < 200 else data
         if not 100 < response.status < 200 or response.status == 101:

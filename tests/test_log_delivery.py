@@ -179,7 +179,7 @@ def test_lines_that_come_by_a_processor_are_no_events(lines: Lines) -> None:
     def emit(record: logging.LogRecord) -> None:
         stream.format(record)
 
-    stream.emit = emit  # type: ignore[method-assign]
+    stream.emit = emit  # type: ignore[method-assign]  # as it fails
     root = logging.getLogger()
     root.addHandler(stream)
     root.setLevel(logging.INFO)
@@ -223,7 +223,7 @@ def test_a_handler_of_those_lines_that_raises_costs_the_call_only(
             raise RuntimeError(record.getMessage())
         keep(record)
 
-    lines.emit = emit  # type: ignore[method-assign]
+    lines.emit = emit  # type: ignore[method-assign]  # as it fails
     for name in ("bad", "good"):
         client.submit(Track(name))
         assert client.flush(5)

@@ -170,6 +170,7 @@ def test_a_server_that_is_no_http_server_costs_an_attempt_now_and_then_and_no_ev
 def test_the_time_out_is_the_one_that_was_asked_for(seconds: float) -> None:
     """Whether nothing comes, or too little."""
     for answer in (Hang(), Trickle(HEAD + b"x: ")):
+        # mypy infers no type for a lambda's default, which binds the loop's value
         with ScriptedServer(lambda _request, answer=answer: answer) as server:  # type: ignore[misc]
             with client_of(server.url, timeout=(2, seconds), retry_ambiguous=False) as client:
                 began = time.monotonic()

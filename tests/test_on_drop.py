@@ -240,4 +240,5 @@ def test_it_hears_of_what_is_lost_at_the_end_of_a_flush() -> None:
         for number in range(1, 6):
             client.submit(Track("bad"))
             assert client.flush(5)
+            # mypy infers no type for a lambda's default, which binds the loop's value
             wait_until(lambda number=number: len(hook.lines) == number)  # type: ignore[misc]

@@ -151,9 +151,11 @@ def test_each_outage_is_said(caplog: pytest.LogCaptureFixture) -> None:
         for number in range(3):
             weather.answer = BUSY
             client.submit(Track("event"))
+            # mypy infers no type for a lambda's default, which binds the loop's value
             wait_until(lambda number=number: caplog.text.count("takes no events") == number + 1)  # type: ignore[misc]
             weather.answer = OK
             assert client.flush(10)
+            # mypy infers no type for a lambda's default, which binds the loop's value
             wait_until(lambda number=number: caplog.text.count("takes events again") == number + 1)  # type: ignore[misc]
 
 

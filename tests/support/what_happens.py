@@ -87,3 +87,12 @@ def goes_on(client: OpenPanelClient, server: ScriptedServer) -> None:
     assert client.flush(10)
     assert server.names[before:] == ["the next"]
     assert client.stats().delivered == delivered + 1
+
+
+def assert_goes_another_way(call: Call, client: OpenPanelClient, server: ScriptedServer) -> None:
+    """Check that the client's second call arrives on a new connection, once and at once."""
+    client.submit(call)
+    assert client.flush(10)
+    stats = client.stats()
+    assert (stats.delivered, stats.dropped, stats.retried) == (2, 0, 0)
+    assert [request.connection for request in server.requests] == [1, 2]
