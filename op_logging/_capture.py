@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 from uuid import UUID
 
@@ -175,35 +175,37 @@ _MOST_FILES = 10_000
 class Caller:
     """Finds the application's code that is logging in this thread.
 
-    It looks first where it found it the last time: the same chain of processors is always as deep.
+    It looks first where it found it the last time: the same chain of processors is always as deep,
+    and begins in the same code.
     """
 
-    __slots__ = ("_depth",)
+    __slots__ = ("_found",)
 
     def __init__(self) -> None:
-        self._depth = 0
+        self._found: tuple[int, CodeType | None] = (0, None)
 
     def __call__(self) -> Place:
         """Return the code and its instruction: which line that is can be worked out later."""
-        depth = self._depth
+        depth, entrance = self._found
         try:
-            frame: FrameType = sys._getframe(depth)  # noqa: SLF001 - public in all but its name
-            if _passes_on.get(frame.f_code.co_filename) is False:
-                below = sys._getframe(depth - 1)  # noqa: SLF001 - the same
-                if _passes_on.get(below.f_code.co_filename):
-                    return frame.f_code, frame.f_lasti
+            below: FrameType = sys._getframe(depth)  # noqa: SLF001 - public in all but its name
         except ValueError:  # not so deep this time
-            pass
+            return self._search()
+        frame = below.f_back
+        if below.f_code is entrance and frame is not None:
+            code = frame.f_code
+            if _passes_on.get(code.co_filename) is False:
+                return code, frame.f_lasti
         return self._search()
 
     def _search(self) -> Place:
-        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the same
+        below: FrameType = sys._getframe(1)  # noqa: SLF001 - the same
         depth = 0
-        while frame is not None:
+        while (frame := below.f_back) is not None:
             if not _is_passing_on(frame):
-                self._depth = depth
+                self._found = depth, below.f_code
                 return frame.f_code, frame.f_lasti
-            frame = frame.f_back
+            below = frame
             depth += 1
         return "<unknown>", 0
 

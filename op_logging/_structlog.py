@@ -7,6 +7,7 @@ its marker.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from functools import partial
 from logging import LogRecord
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -103,7 +104,7 @@ class OpenPanelProcessor:
         self._left_out = STRUCTLOG_KEYS | {self._marker}
         self._wanted = Wanted(self._left_out)
         if self._inbox is not None:
-            self._put = self._inbox.put
+            self._put = partial(self._inbox.put, self._build)
         is_simple = self._track is None and not keep and not only_events
         self._is_quick = self._inbox is not None and is_simple
 
@@ -118,7 +119,7 @@ class OpenPanelProcessor:
                     fields = event_dict.copy() if type(event_dict) is dict else dict(event_dict)
                     if not are_scalars(map(type, fields.values())):
                         fields = freeze_fields(own_fields(fields, self._left_out))
-                    self._put(self._build, (event, fields, time(), self._caller()))
+                    self._put((event, fields, time(), self._caller()))
                     return event_dict
                 event_dict[self._marker] = event
             if self._marker in event_dict or (self._track and not _is_our_own(event_dict)):
@@ -180,7 +181,7 @@ class OpenPanelProcessor:
             self._inbox.turn_away("recursion", self._caller())
             return
         fields = freeze_fields(own_fields(entry, self._left_out))
-        self._inbox.put(self._build, (frozen, fields, time(), self._caller()))
+        self._put((frozen, fields, time(), self._caller()))
 
     def _build(self, data: Captured) -> Built:
         """Build the call of an entry, in the sender's thread."""
