@@ -51,9 +51,9 @@ from __future__ import annotations
 import math
 import threading
 import time
-from queue import Empty, SimpleQueue
 
 from . import _process
+from ._bell import Bell, Silence, new_bell
 from ._config import OpenPanelConfig
 from ._diagnostics import Diagnostics
 from ._dispatch import Dispatch
@@ -309,7 +309,7 @@ class Engine:
     # The lanes.
 
     def _run_lane(self, life: Life) -> None:
-        doorbell: SimpleQueue[None] = SimpleQueue()
+        doorbell = new_bell()
         connection = self._transport.connect()
         while not life.over:
             try:
@@ -325,7 +325,7 @@ class Engine:
         if self.life is None and self._dispatch.has_work():
             self._start()
 
-    def _await_work(self, life: Life, doorbell: SimpleQueue[None]) -> bool:
+    def _await_work(self, life: Life, doorbell: Bell) -> bool:
         """Wait for work; return False when the lane is to end."""
         with self._dispatch.lock:
             if life.over:
@@ -333,7 +333,7 @@ class Engine:
             life.idle.append(doorbell)
         try:
             doorbell.get(timeout=None if _process.NO_THREADS_AT_EXIT else _LANE_IDLE)
-        except Empty:
+        except Silence:
             with self._dispatch.lock:
                 if doorbell in life.idle:
                     life.idle.remove(doorbell)

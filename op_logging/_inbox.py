@@ -2,17 +2,16 @@
 
 What runs here runs inside the application's log calls, also in signal handlers and finalizers.
 So there is no lock, no wait and no diagnosis here: `collections.deque` appends and pops
-atomically, and the doorbell is a `queue.SimpleQueue`, whose ``put`` is reentrant
-(`threading.Event.set` is not: it can deadlock in a signal handler).
+atomically, and the doorbell is a bell of ``_bell``.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from typing import Any
 
+from ._bell import Silence, new_bell
 from ._rendered import Built, Data, Entry, Place, created_of, place_of
 
 __all__ = ["Doorbell", "Inbox", "TurnedAway"]
@@ -32,7 +31,7 @@ class Doorbell:
 
     def __init__(self) -> None:
         self.asleep = False
-        self._rings: SimpleQueue[None] = SimpleQueue()
+        self._rings = new_bell()
 
     def ring(self) -> None:
         """Wake the sleeper, now or as soon as it sleeps. Safe in signal handlers."""
@@ -45,7 +44,7 @@ class Doorbell:
             self._rings.get(timeout=seconds)
             while True:
                 self._rings.get_nowait()
-        except Empty:
+        except Silence:
             pass
         self.asleep = False
 

@@ -11,9 +11,9 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterable
-from queue import Empty, SimpleQueue
 from types import MappingProxyType
 
+from ._bell import Silence, new_bell
 from ._stats import DeliveryStats
 
 __all__ = ["Ledger", "Wait"]
@@ -21,8 +21,6 @@ __all__ = ["Ledger", "Wait"]
 
 class Wait:
     """Somebody waits until all events up to a generation are settled.
-
-    No `threading.Event`: a signal handler that flushes, too, could deadlock in its ``set``.
 
     Attributes:
         up_to: That generation.
@@ -32,7 +30,7 @@ class Wait:
     def __init__(self, up_to: int) -> None:
         self.up_to = up_to
         self.done = False
-        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._bell = new_bell()
 
     def end(self) -> None:
         """Let go of who waits. May be called again."""
@@ -43,7 +41,7 @@ class Wait:
     def until(self, deadline: float) -> bool:
         """Wait until then at most (monotonic clock); return whether it is done."""
         if not self.done:
-            with contextlib.suppress(Empty):
+            with contextlib.suppress(Silence):
                 self._bell.get(timeout=max(0.0, deadline - time.monotonic()))
         return self.done
 

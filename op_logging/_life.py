@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
 
 from . import _process
+from ._bell import Bell
 from ._inbox import Doorbell
 from ._transport import Connection
 
@@ -40,7 +40,7 @@ class Life(Doorbell):
         self.hurry = False
         self.due = False
         self.lanes = 0
-        self.idle: list[SimpleQueue[None]] = []
+        self.idle: list[Bell] = []
         self.threads: list[threading.Thread] = []
         self.own: Connection | None = None
         self.wakes_at = math.inf
@@ -59,8 +59,8 @@ class Life(Doorbell):
         """
 
         def run() -> None:
-            _process.mark_delivery_thread()
-            target(self)
+            with _process.delivering():
+                target(self)
 
         thread = threading.Thread(target=run, name=f"op_logging-{name}", daemon=True)
         self.threads.append(thread)

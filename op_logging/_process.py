@@ -21,10 +21,10 @@ __all__ = [
     "NO_THREADS_AT_EXIT",
     "deadline_after",
     "deadline_of_exit",
+    "delivering",
     "enroll",
     "is_speaking",
     "logging_is_locked",
-    "mark_delivery_thread",
     "members",
     "on_delivery_thread",
     "speakers",
@@ -60,7 +60,7 @@ speakers: dict[int, int] = {}
 """The threads inside of `speaking`, and how deep. Mostly empty, which is a quick look for others.
 No lock, so safe in signal handlers."""
 _members: list[weakref.ref[Member]] = []
-_thread = threading.local()
+_delivering: set[int] = set()
 _exit_began: float | None = None
 _watched_by: int | None = None
 
@@ -77,14 +77,23 @@ def members() -> list[Member]:
     return [member for member in found if member is not None]
 
 
-def mark_delivery_thread() -> None:
-    """Mark the current thread as one of the package's own: its records are no events."""
-    _thread.delivers = True
+@contextmanager
+def delivering() -> Iterator[None]:
+    """Mark the current thread as one of the package's own: it must not wait for itself.
+
+    By its number, as it is now: gevent may have made threads greenlets since the import.
+    """
+    thread = threading.get_ident()
+    _delivering.add(thread)
+    try:
+        yield
+    finally:
+        _delivering.discard(thread)
 
 
 def on_delivery_thread() -> bool:
     """Tell whether the current thread is one of the package's own."""
-    return getattr(_thread, "delivers", False)
+    return threading.get_ident() in _delivering
 
 
 @contextmanager
@@ -168,9 +177,9 @@ def _at_exit() -> None:
 
 
 def _after_fork() -> None:
-    global _exit_began, _thread  # noqa: PLW0603 - the child has an exit of its own
+    global _exit_began  # noqa: PLW0603 - the child has an exit of its own
     _exit_began = None
-    _thread = threading.local()
+    _delivering.clear()
     speakers.clear()
     for member in members():
         member.after_fork()
