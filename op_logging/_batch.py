@@ -5,6 +5,7 @@ Runs in the sender's thread, outside every lock. One odd event never costs the o
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,7 +85,9 @@ def _ask(hook: Callable[[dict[str, Any]], Mapping[str, Any] | None], built: Buil
     try:
         with _process.speaking():
             line = hook(built.line())
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if _process.concerns_application(error):
+            raise
         text = f"before_send raised {type(error).__name__}"
         raise UnsendableError("hook_failed", text) from error
     if line is None:
@@ -107,11 +110,17 @@ def tell_of_losses(
     hook: Callable[[dict[str, Any], str], object],
     lost: Iterable[tuple[dict[str, Any], str]],
     diagnostics: Diagnostics,
+    deadline: float,
 ) -> None:
-    """Hand each lost call to ``on_drop``."""
+    """Hand each lost call to ``on_drop``, until a moment (monotonic clock)."""
     for line, reason in lost:
+        if time.monotonic() >= deadline:
+            diagnostics.say("on_drop", "there was no time left to tell on_drop of all losses")
+            return
         try:
             with _process.speaking():
                 hook(line, reason)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a hook of the application's failed
+        except BaseException as error:
+            if _process.concerns_application(error):
+                raise
             diagnostics.say("on_drop", f"on_drop raised {type(error).__name__}")

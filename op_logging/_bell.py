@@ -1,24 +1,43 @@
 """Bells: how one thread wakes another, from a signal handler as well.
 
 A `threading.Event` will not do: its ``set`` takes a lock, and in a signal handler that interrupted
-another ``set`` it deadlocks. ``SimpleQueue.put`` is reentrant.
+another ``set`` it deadlocks. Nor will `queue.SimpleQueue`: before Python 3.13 its ``get`` waits
+without an end when a signal handler ran past its time-out.
 """
 
 from __future__ import annotations
 
-import queue
+import contextlib
+import threading
 
-__all__ = ["Bell", "Silence", "new_bell"]
-
-Bell = queue.SimpleQueue[None]
-Silence = queue.Empty
-"""What a bell's ``get`` raises when nobody rang in time."""
+__all__ = ["Bell"]
 
 
-def new_bell() -> Bell:
-    """Return a bell for the kind of threads that this program has now.
+class Bell:
+    """Wakes one thread that waits for it. It is silent again when that thread was woken.
 
-    gevent may replace them after this package was imported (gunicorn's worker does so), and a
-    greenlet that waits on the standard library's queue stops all the others.
+    It is made of the kind of lock that the program's threads use now: gevent may replace it after
+    this package was imported (gunicorn's worker does so), and a greenlet that waits for a lock of
+    the standard library stops all the others.
     """
-    return queue.SimpleQueue()
+
+    __slots__ = ("_silence",)
+
+    def __init__(self) -> None:
+        self._silence = threading.Lock()
+        self._silence.acquire()
+
+    def ring(self) -> None:
+        """Wake who waits, now or as soon as somebody does. Waits for nothing, takes nothing."""
+        with contextlib.suppress(RuntimeError):  # it rings already
+            self._silence.release()
+
+    def wait(self, seconds: float | None) -> bool:
+        """Wait for a ring, at most so many seconds; None: without an end.
+
+        Returns:
+            Whether it rang.
+        """
+        if seconds is None:
+            return self._silence.acquire()
+        return self._silence.acquire(timeout=min(max(0.0, seconds), threading.TIMEOUT_MAX))

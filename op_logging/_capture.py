@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import enum
 import logging
+import numbers
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import UUID
 
 from ._calls import Call, Revenue, Track
 from ._encoding import plain
-from ._freezing import SCALARS, are_scalars, freeze
+from ._freezing import are_scalars, freeze, is_scalar
 from ._render import SPECIAL_FIELDS, FrozenCall, OddValue
 from ._rendered import Place
 
 __all__ = [
+    "LAST_OWN_ATTRIBUTE",
     "OWN_ATTRIBUTES",
     "STRUCTLOG_KEYS",
     "Caller",
@@ -35,11 +37,14 @@ __all__ = [
     "freeze_event",
     "freeze_extras",
     "freeze_fields",
+    "is_dict",
     "own_fields",
 ]
 
 OWN_ATTRIBUTES = len(vars(logging.LogRecord("", 0, "", 0, "", (), None)))
-"""How many attributes a record has before its extras: they always come first, in one order."""
+"""How many attributes a record has before its extras: they come first, in one order."""
+LAST_OWN_ATTRIBUTE = list(vars(logging.LogRecord("", 0, "", 0, "", (), None)))[-1]
+"""The last of them: where it is not, somebody took some away."""
 STRUCTLOG_KEYS = frozenset(
     {
         "event", "level", "level_number", "logger", "logger_name", "timestamp", "exception",
@@ -52,7 +57,8 @@ STRUCTLOG_KEYS = frozenset(
 _IDENTIFYING = SPECIAL_FIELDS - {"properties"}
 _MOST_IDS = 1_000
 _MOST_NAMES = 10_000
-_TEXTS_AND_NUMBERS = (str, int, float, UUID, Decimal, enum.Enum, IPv4Address, IPv6Address)
+_NUMBERS = (int, float, numbers.Integral, Decimal)
+_TEXTS_AND_NUMBERS = (str, *_NUMBERS, UUID, enum.Enum, IPv4Address, IPv6Address)
 _FOREIGN_PREFIXES = ("_", "otel", "dd.")
 """Private names, and what OpenTelemetry and Datadog put on every record."""
 _SKIPPED_PACKAGES = ("structlog", "logging", "op_logging")
@@ -60,6 +66,8 @@ _SKIPPED_PACKAGES = ("structlog", "logging", "op_logging")
 
 class Wanted(dict[str, bool]):
     """Tells which names are those of properties, and remembers it: look them up.
+
+    A key that is no text raises TypeError: use `own_fields` then.
 
     Args:
         reserved: Names that are not.
@@ -70,6 +78,8 @@ class Wanted(dict[str, bool]):
         self._reserved = reserved
 
     def __missing__(self, name: str) -> bool:
+        if not isinstance(name, str):
+            raise TypeError
         is_wanted = name not in self._reserved and not name.startswith(_FOREIGN_PREFIXES)
         if len(self) < _MOST_NAMES:  # names may come from outside, without an end
             self[name] = is_wanted
@@ -91,10 +101,15 @@ def capture_extras(record: logging.LogRecord) -> dict[str, Any]:
     return fields
 
 
+def is_dict(value: object) -> TypeGuard[dict[Any, Any]]:
+    """Tell whether a value is a dict, without asking the value itself: a proxy may raise."""
+    return issubclass(type(value), dict)
+
+
 def freeze_extras(fields: dict[str, Any]) -> None:
     """Freeze the extras in the copy of a plain record. Raises nothing."""
     for key, value in islice(fields.items(), OWN_ATTRIBUTES, None):
-        if type(value) not in SCALARS:
+        if not is_scalar(value):
             fields[key] = _freeze(key, value)
 
 

@@ -146,8 +146,8 @@ class OpenPanelClient:
             call: A call object, such as ``Track("order_paid", profile_id="u1")``.
 
         Returns:
-            Whether it was taken: False when the queue is full, the client is inert, or the call's
-            properties cannot be read, or it is no call.
+            Whether it was taken: False when the queue is full, the client is inert, the call's
+            properties cannot be read, it is no call, or it comes from a hook of this package.
         """
         inbox = self.inbox
         if inbox is None:
@@ -159,6 +159,9 @@ class OpenPanelClient:
             data = (freeze_event(call), _NOTHING, time.time(), place)
         except Exception:  # noqa: BLE001 - a mapping of the caller's may do anything
             inbox.turn_away("invalid", place)
+            return False
+        if _process.speakers and _process.is_speaking():  # a hook of ours: it would never end
+            inbox.turn_away("recursion", place)
             return False
         return inbox.put(self._build, data)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import count
 from typing import NamedTuple
 
@@ -49,7 +50,7 @@ class _Sum:
     def __init__(self, first: RenderedCall, counts: Counts, due: float) -> None:
         self.first = first
         self.counts = counts
-        self.amount = counts.amount
+        self.amount = _exact(counts.amount)
         self.due = due
 
 
@@ -104,13 +105,19 @@ class Counters:
         """When to look again for sums that may leave; infinity where none is held."""
         return self._looks[0][0] if self._held and self._looks else math.inf
 
-    def merge(self, counts: Counts) -> bool:
-        """Add a counter to the sum that is held; return False where there is none for it."""
+    def merge(self, counts: Counts, first_unknown: float = 0.0) -> bool:
+        """Add a counter to the sum that is held; return False where there is none for it.
+
+        Args:
+            counts: What it counts.
+            first_unknown: When its profile was unknown to the server for the first time, if ever.
+        """
         profile = self._profiles.get(counts.profile)
         held = None if profile is None else profile.sums.get(counts.property)
-        if held is None or abs(held.amount + counts.amount) > _LARGEST:
+        if held is None or abs(held.amount + _exact(counts.amount)) > _LARGEST:
             return False
-        held.amount += counts.amount
+        held.amount += _exact(counts.amount)
+        held.first.rare.first_unknown = held.first.rare.first_unknown or first_unknown
         return True
 
     def hold(self, call: RenderedCall, counts: Counts, now: float) -> None:
@@ -224,22 +231,30 @@ def _sum_call(held: _Sum) -> RenderedCall | None:
     first, amount, counts = held.first, held.amount, held.counts
     if not amount:
         return None
-    if amount == counts.amount:
+    if amount == _exact(counts.amount):
         return first
+    number = int(amount) if amount.denominator == 1 else float(amount)
     call = {
-        "type": "increment" if amount > 0 else "decrement",
+        "type": "increment" if number > 0 else "decrement",
         "payload": {
             "profileId": counts.profile_id,
             "property": counts.property,
-            "value": abs(amount),
+            "value": abs(number),
         },
     }
+    rare = Rare(NO_HEADERS, counts._replace(amount=number), counts.profile)
+    rare.first_unknown = first.rare.first_unknown
     return RenderedCall(
         kind_of(call),
         dumps(call),
         first.created,
         first.place,
         profile=first.profile,
-        rare=Rare(NO_HEADERS, counts._replace(amount=amount), counts.profile),
+        rare=rare,
         generation=first.generation,
     )
+
+
+def _exact(amount: float) -> Fraction:
+    """Return a number that sums are exact with: ten times 0.1 is 1."""
+    return Fraction(repr(amount))

@@ -13,12 +13,12 @@ Not thread-safe by itself: only the dispatch uses it, under its lock.
 
 from __future__ import annotations
 
-import time
+import math
 from typing import Any
 
 from ._config import OpenPanelConfig
 from ._counters import Counters
-from ._diagnostics import Message
+from ._diagnostics import INTERVAL, Message
 from ._lanes import Lanes
 from ._ledger import Ledger
 from ._outcomes import Outcome, Verdict
@@ -32,6 +32,9 @@ _UNKNOWN_PROFILE_PATIENCE = 60.0
 _MOST_SERVER_ERRORS = 5
 """5xx answers after which a call that fails while others get through is its own fault."""
 _LONGEST_PROFILE_WAIT = 10.0
+_UNREACHABLE = frozenset({"connect", "tls"})
+_MOST_FLAPS = 5
+"""Failures in a row that make an outage which comes less than a minute after another."""
 MOST_LOST = 10_000
 """Lost calls that wait for a slow ``on_drop``; what is more is counted only."""
 _HINTS = {
@@ -69,9 +72,11 @@ class Delivery:
         self._config = config
         self._host = config.api_url
         self._lost_before = 0
+        self._outage_ended = -math.inf
 
     def line_up(self, call: RenderedCall, now: float) -> None:
         """Put a new call in line, or hold it if it counts."""
+        call.since = now
         if call.generation <= self.closed_up_to:
             self._drop_new(call, "closed")
             self._say("closed", f"the client was closed before {_name(call)} was sent: dropped")
@@ -99,6 +104,7 @@ class Delivery:
             if call is None:
                 self.ledger.merge(first.generation)
                 continue
+            call.since = now
             if at_risk:
                 self.ledger.reasons["counter_at_risk"] += 1
                 self._say("counter_at_risk", f"{_name(call)}: {_AT_RISK}")
@@ -111,8 +117,7 @@ class Delivery:
             call = self.lanes.take(probe=self.pace.state is not PaceState.OPEN)
             if call is None:
                 return None
-            held = 0.0 if call.rare.counts is None else self._config.counter_interval
-            if time.time() - call.created > self._config.max_age + held:
+            if now - call.since > self._config.max_age:
                 self._drop(call, "expired", now)
                 self._say("expired", f"{_name(call)} was not delivered within max_age: dropped")
                 continue
@@ -154,9 +159,9 @@ class Delivery:
         elif outcome.verdict is Verdict.UNKNOWN_PROFILE:
             self._settle_unknown_profile(call, outcome.reason, words, now)
         elif outcome.verdict is Verdict.AMBIGUOUS:
-            self._settle_ambiguous(call, outcome.status, words, now)
+            self._settle_ambiguous(call, outcome, words, now)
         else:
-            self._again(call, now)
+            self._again(call, now, at_once=outcome.stale)
 
     def close(self, queued: list[int], up_to: int, now: float) -> None:
         """Drop what waits, up to a generation: calls, and events from the queue.
@@ -216,7 +221,8 @@ class Delivery:
             self.answer_time = 0.8 * self.answer_time + 0.2 * took if self.answer_time else took
             since = pace.since
             if pace.answered(call.started):
-                lost = self.ledger.lost - self._lost_before
+                lost = self._lost_by_accident() - self._lost_before
+                self._outage_ended = now
                 self._say(
                     "outage over",
                     f"{self._host} takes events again after {now - since:.1f} s: "
@@ -224,11 +230,18 @@ class Delivery:
                     once=True,
                 )
             return
-        pace.failed(now, call.started, outcome.retry_after)
-        if pace.told or (pace.failures < 2 and verdict is not Verdict.PAUSED):
+        if outcome.stale:
+            pace.unproven(call.started)
+            return
+        if not pace.failures:
+            self._lost_before = self._lost_by_accident()
+        is_paused = verdict is Verdict.PAUSED
+        is_down = is_paused or outcome.reason in _UNREACHABLE
+        pace.failed(now, call.started, outcome.retry_after, is_down=is_down)
+        flaps = now - self._outage_ended < INTERVAL
+        if pace.told or (pace.failures < (_MOST_FLAPS if flaps else 2) and not is_paused):
             return
         pace.told = True
-        self._lost_before = self.ledger.lost
         hint = _HINTS.get(outcome.reason)
         self._say(
             "outage",
@@ -236,6 +249,9 @@ class Delivery:
             f"{self._config.queue_size}) and are tried again" + (f"; {hint}" if hint else ""),
             once=True,
         )
+
+    def _lost_by_accident(self) -> int:
+        return self.ledger.lost - self.ledger.reasons["before_send"]
 
     def _settle_unknown_profile(
         self, call: RenderedCall, reason: str, words: str, now: float
@@ -246,10 +262,21 @@ class Delivery:
             self._reject(call, reason, words, now)
             return
         self.lanes.detach(call)
-        self._again(call, now, longest=_LONGEST_PROFILE_WAIT)
+        counts = call.rare.counts if self.counters.is_on else None
+        if counts is None or call.generation <= self.closed_up_to:
+            self._again(call, now, longest=_LONGEST_PROFILE_WAIT)
+            return
+        # It is held once more, so that it keeps its distance from what writes the profile.
+        self.ledger.retried += 1
+        self._wrote(call, now)
+        if self.counters.merge(counts, first):
+            self.bytes -= len(call.body)
+            self.ledger.merge(call.generation)
+        else:
+            self.counters.hold(call, counts, now)
 
     def _settle_ambiguous(
-        self, call: RenderedCall, status: int | None, words: str, now: float
+        self, call: RenderedCall, outcome: Outcome, words: str, now: float
     ) -> None:
         if call.kind.at_most_once or not self._config.retry_ambiguous:
             self._drop(call, "unconfirmed", now)
@@ -259,7 +286,7 @@ class Delivery:
                 "again, since it must not count twice",
             )
             return
-        if status is not None and status >= 500:
+        if outcome.status is not None and outcome.status >= 500:
             trouble = call.own()
             if not trouble.server_errors:
                 trouble.delivered_before = self.ledger.delivered
@@ -268,22 +295,26 @@ class Delivery:
             if trouble.server_errors >= _MOST_SERVER_ERRORS and others:
                 self._reject(call, "server_error", words, now)
                 return
-        self._again(call, now)
+        self._again(call, now, at_once=outcome.stale)
 
-    def _again(self, call: RenderedCall, now: float, longest: float | None = None) -> None:
+    def _again(
+        self,
+        call: RenderedCall,
+        now: float,
+        longest: float | None = None,
+        *,
+        at_once: bool = False,
+    ) -> None:
         if call.generation <= self.closed_up_to:
             self._drop(call, "closed", now)
             self._say("closed", f"the client was closed before {_name(call)} arrived: dropped")
             return
         self.ledger.retried += 1
         longest = min(longest or self._config.max_backoff, 2.0 ** min(call.attempts - 1, 30))
-        self.lanes.again(call, now + backoff(longest))
+        self.lanes.again(call, now if at_once else now + backoff(longest))
 
     def _has_room(self, call: RenderedCall, now: float) -> bool:
-        """Tell whether a new call may wait; make room for it if ``overflow`` says so.
-
-        Sums do not make room for others: each stands for many.
-        """
+        """Tell whether a new call may wait; make room for it if ``overflow`` says so."""
         limits = self._config
         while self.bytes + len(call.body) > limits.queue_max_bytes or (
             limits.overflow == "drop_oldest"

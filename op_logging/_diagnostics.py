@@ -99,8 +99,8 @@ class Diagnostics:
             LOGGER.disabled = False  # dictConfig disables every logger that it does not name
             with _process.speaking():
                 LOGGER.log(level, "%s", text)
-        except SystemExit:
-            if not _process.on_delivery_thread():  # there it would end delivery, not the program
-                raise
         except Exception:  # noqa: BLE001, S110 - a handler of the application's failed at it
             pass
+        except BaseException:
+            if not _process.on_delivery_thread():  # there it would end delivery, not the program
+                raise

@@ -26,11 +26,15 @@ from urllib3.util.wait import wait_for_read
 from ._answer import Answer, read_answer
 from ._tls import Tls
 
-__all__ = ["DirectConnection", "Target", "UnsentError"]
+__all__ = ["DirectConnection", "StaleError", "Target", "UnsentError"]
 
 _FRESH = 0.01
 """Seconds after an answer in which a connection is used again without a look whether it ended:
 the look lets go of the interpreter, which is dear beside a busy thread."""
+_SOON = 2.0
+"""Seconds after an answer in which no server closes a connection that it means to keep."""
+_DISTRUST = 60.0
+"""Seconds for which connections are looked at each time after one had ended without a word."""
 _LAST_LOOK = 0.05
 """Seconds for the answer of a server that reads no further."""
 _TOO_SLOW = frozenset({408, 425})
@@ -38,11 +42,26 @@ _CHUNK = 64 * 1024
 
 
 class UnsentError(Exception):
-    """The request did not leave: it was surely not processed. The cause says why."""
+    """The request did not leave: it was surely not processed. The cause says why.
+
+    Args:
+        stale: Whether the connection had served before: then it says nothing of the server.
+    """
+
+    def __init__(self, *, stale: bool = False) -> None:
+        super().__init__()
+        self.stale = stale
+
+
+class StaleError(Exception):
+    """A connection that had served before ended without a byte of this answer. The cause says how.
+
+    The server may have closed it before it read the request, or after. A new one may well do.
+    """
 
 
 class Target:
-    """Where a client's requests go. Only read, so safe to share between threads.
+    """Where a client's requests go. Safe to share between threads: one attribute changes, alone.
 
     Args:
         host: The host's name or address.
@@ -51,6 +70,10 @@ class Target:
         headers: The headers of every request, among them ``User-Agent``.
         context: How TLS is spoken; None: not at all.
         timeout: Seconds to connect, and to wait for an answer.
+
+    Attributes:
+        distrusted_until: Until when (monotonic clock) its connections are not taken for alive
+            without a look, since some ended without a word.
     """
 
     def __init__(
@@ -74,6 +97,7 @@ class Target:
             f"Host: {shown}" if port == usual else f"Host: {shown}:{port}",
             *(f"{name}: {value}" for name, value in headers.items()),
         ]
+        self.distrusted_until = 0.0
         self.head = _block(lines)
         self.head_without_agent = _block(
             line for line in lines if not line.lower().startswith("user-agent:")
@@ -94,6 +118,8 @@ class DirectConnection:
         self._used_at = 0.0
         self._patience = 0.0
         self._deadline = 0.0
+        self._answers = 0
+        self._received = False
 
     def post(
         self, body: bytes, headers: Mapping[str, str], longest: float, *, careful: bool = False
@@ -108,6 +134,7 @@ class DirectConnection:
 
         Raises:
             UnsentError: If it surely was not processed.
+            StaleError: If nobody knows, and it is no sign that the server is in trouble.
             OSError: If nobody knows; `TimeoutError` if no answer came in time.
             http.client.HTTPException: If the answer was no HTTP, or none at all.
         """
@@ -119,29 +146,42 @@ class DirectConnection:
             raise UnsentError from error
         try:
             if self._tls is None:
-                _send(connected, request)
+                _send(connected, self._patience, request)
             else:
                 self._tls.send(request)
         except OSError as error:
             refusal = self._early_refusal()
+            stale = self._is_stale()
             self.close()
             if refusal is None:
-                raise UnsentError from error
+                raise UnsentError(stale=stale) from error
             return refusal
         self._deadline = time.monotonic() + max(0.01, min(self._target.answer_timeout, longest))
         try:
             answer = self._read_answer()
-        except BaseException:  # whatever it is, nobody knows what comes next on this connection
+        except BaseException as error:  # nobody knows what comes next on this connection
+            stale = not isinstance(error, TimeoutError) and self._is_stale()
             self.close()
+            if stale and isinstance(error, Exception):
+                raise StaleError from error
             raise
         if answer.reusable:
+            self._answers += 1
             self._used_at = time.monotonic()
         else:
             self.close()
         return answer
 
+    def _is_stale(self) -> bool:
+        """Tell whether a connection that was lost had served before; be careful for a while."""
+        if self._received or not self._answers:
+            return False
+        self._target.distrusted_until = time.monotonic() + _DISTRUST
+        return True
+
     def _read_answer(self) -> Answer:
-        return read_answer(self._receive if self._tls is None else self._tls.receive)
+        self._received = False
+        return read_answer(self._receive_some)
 
     def _early_refusal(self) -> Answer | None:
         """Return what a server said that would not read a request to its end.
@@ -159,6 +199,7 @@ class DirectConnection:
     def close(self) -> None:
         """Close the connection. It may be used again: it then connects anew."""
         connected, self._socket, self._tls = self._socket, None, None
+        self._answers = 0
         if connected is not None:
             with contextlib.suppress(OSError):
                 connected.close()
@@ -173,14 +214,18 @@ class DirectConnection:
 
     def _ready(self, longest: float, careful: bool) -> socket.socket:
         """Return a connection that was not seen to have ended."""
-        connected = self._socket
+        connected, target = self._socket, self._target
         if connected is not None:
-            if not careful and time.monotonic() - self._used_at < _FRESH:
+            now = time.monotonic()
+            is_trusted = now >= target.distrusted_until
+            if is_trusted and not careful and now - self._used_at < _FRESH:
                 return connected
-            if not self._has_ended(connected):
+            # A look may come too early: what must not be lost then gets a connection of its own.
+            if (is_trusted or not careful) and not self._has_ended(connected):
                 return connected
+            if now - self._used_at < _SOON:
+                target.distrusted_until = now + _DISTRUST
             self.close()
-        target = self._target
         seconds = max(0.01, min(target.connect_timeout, longest))
         connected = socket.create_connection((target.host, target.port), seconds)
         self._socket = connected
@@ -191,7 +236,10 @@ class DirectConnection:
         self._wait_at_most(connected, seconds)
         if target.context is not None:
             tls = Tls(
-                target.context, target.host.rstrip("."), partial(_send, connected), self._receive
+                target.context,
+                target.host.rstrip("."),
+                partial(_send, connected, target.answer_timeout),
+                self._receive,
             )
             tls.shake_hands()
             self._tls = tls
@@ -220,6 +268,13 @@ class DirectConnection:
             return connected.recv(_CHUNK)
         except BlockingIOError:
             raise TimeoutError from None
+
+    def _receive_some(self) -> bytes:
+        """Return what comes next of the answer itself."""
+        received = self._receive() if self._tls is None else self._tls.receive()
+        if received:
+            self._received = True
+        return received
 
     def _wait_at_most(self, connected: socket.socket, seconds: float) -> None:
         """Bound the waits on a socket, by the kernel where it can: Python would poll each time."""
@@ -265,14 +320,18 @@ _send_now = _system_send()
 _NOW = getattr(socket, "MSG_DONTWAIT", 0) | getattr(socket, "MSG_NOSIGNAL", 0)
 
 
-def _send(connected: socket.socket, request: bytes) -> None:
-    """Write a request to its last byte."""
+def _send(connected: socket.socket, patience: float, request: bytes) -> None:
+    """Write a request to its last byte, within so many seconds."""
     sent = 0
     if _send_now is not None and type(connected) is _Socket:
         # What it did not take, and what went wrong, is found by the usual way.
         sent = max(0, _send_now(connected.fileno(), request, len(request), _NOW))
-    if sent < len(request):
-        connected.sendall(memoryview(request)[sent:])
+    # Each of the others may wait as long as an answer may take; all of them together no longer.
+    deadline = time.monotonic() + patience
+    while sent < len(request):
+        if time.monotonic() >= deadline:
+            raise TimeoutError
+        sent += connected.send(memoryview(request)[sent:])
 
 
 def _block(lines: Iterable[str]) -> bytes:

@@ -7,6 +7,7 @@ held. It is reentrant, since a signal handler may ask for the statistics, or flu
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import threading
 import time
@@ -54,6 +55,7 @@ class Dispatch:
         self.lock = threading.RLock()
         self.delivery = Delivery(self._config)
         self._turned_away: list[TurnedAway] = []
+        self._handing_over = 0
         self.inbox.renew()
 
     def has_work(self) -> bool:
@@ -75,7 +77,14 @@ class Dispatch:
             entries = [(b, data, max(g, least)) for b, data, g in self.inbox.take(_BATCH)]
             self.delivery.ledger.take(entry[2] for entry in entries)
             self.recount()
-        batch = render_batch(entries, self._config)
+        try:
+            batch = render_batch(entries, self._config)
+        except BaseException:  # what a hook raised for the application's thread, not for us
+            with self.lock:
+                for entry in entries:
+                    self.delivery.ledger.drop(entry[2], "hook_failed")
+                self.recount()
+            raise
         with self.lock:
             now = time.monotonic()
             for call in batch.calls:
@@ -169,15 +178,31 @@ class Dispatch:
             messages = self.delivery.messages()
         self._diagnostics.tell(messages)
 
-    def hand_over_losses(self) -> None:
-        """Hand lost calls to ``on_drop``: in the sender's thread, or in who closes the client."""
+    def has_losses(self) -> bool:
+        """Tell whether ``on_drop`` has not yet been told of all losses."""
+        return bool(self.delivery.lost or self._turned_away or self._handing_over)
+
+    def hand_over_losses(self, deadline: float = math.inf) -> None:
+        """Hand lost calls to ``on_drop``: in the sender's thread, or where there is none.
+
+        Args:
+            deadline: When to stop (monotonic clock). What is left then is counted only.
+        """
         hook = self._config.on_drop
-        if hook is not None and (self.delivery.lost or self._turned_away):
+        if hook is None or not (self.delivery.lost or self._turned_away):
+            return
+        if time.monotonic() >= deadline:  # a sender that is late may come to it
+            return
+        with self.lock:
+            lost, self.delivery.lost = self.delivery.lost, []
+            turned_away, self._turned_away = self._turned_away, []
+            self._handing_over += 1
+        try:
+            lines = itertools.chain(lost, _lines_of(turned_away))
+            tell_of_losses(hook, lines, self._diagnostics, deadline)
+        finally:
             with self.lock:
-                lost, self.delivery.lost = self.delivery.lost, []
-                turned_away, self._turned_away = self._turned_away, []
-            tell_of_losses(hook, lost, self._diagnostics)
-            tell_of_losses(hook, _lines_of(turned_away), self._diagnostics)
+                self._handing_over -= 1
 
     def _enter_turned_away(self) -> None:
         """Enter in the books what did not come in. Under the lock."""

@@ -8,6 +8,7 @@ does to values is how the open-source server, run as of August 2026, behaved.
 from __future__ import annotations
 
 import base64
+import codecs
 import contextlib
 import dataclasses
 import enum
@@ -30,6 +31,7 @@ __all__ = [
     "TAKEN_FOR_JSON",
     "dumps",
     "header_text",
+    "is_allowed",
     "iso_timestamp",
     "plain",
     "profile_key",
@@ -82,6 +84,13 @@ def plain(value: object) -> Any:
     nesting at 32 levels, and the whole at 10,000 items.
     """
     return _Plain().of(value, 0)
+
+
+def is_allowed(name: str, value: object) -> bool:
+    """Tell whether the server takes a key: it refuses a call with one that could do it harm."""
+    if name == "constructor":
+        return not (isinstance(value, dict) and "prototype" in value)
+    return name != "__proto__"
 
 
 def render_properties(properties: Mapping[str, object]) -> dict[str, Any]:
@@ -210,9 +219,11 @@ class _Plain:
         if self._is_container(value):
             return self._container(value, depth)
         if type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "tolist"):
+            if getattr(value, "size", 1) > _MOST_ITEMS:  # to make them all only to cut them
+                value = value.flat[:_MOST_ITEMS]  # type: ignore[attr-defined]  # an array
             return self.of(value.tolist(), depth + 1) if depth < _DEEPEST else _CUT
         if isinstance(value, BaseException):
-            words = str(value)
+            words = str(value)[: _LONGEST_TEXT + 1]
             return _cut(f"{_type_name(value)}: {words}" if words else _type_name(value))
         if isinstance(value, _FUNCTIONS):
             return str(getattr(value, "__qualname__", None) or getattr(value, "__name__", "?"))
@@ -251,12 +262,9 @@ class _Plain:
                 found[_CUT] = _CUT
                 break
             name = _text(key) if type(key) is str else self._key(key)
-            if name == "__proto__":
-                continue
             made = self.of(item, depth + 1)
-            if name == "constructor" and isinstance(made, dict) and "prototype" in made:
-                continue
-            found[name] = made
+            if is_allowed(name, made):
+                found[name] = made
         return found
 
     def _list(self, items: Iterable[object], depth: int) -> list[Any]:
@@ -291,7 +299,9 @@ def _number(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if -_LARGEST_INT <= value <= _LARGEST_INT:
         return value
-    return str(value) if value.bit_length() < 10_000 else f"<integer of {value.bit_length()} bits>"
+    bits = value.bit_length()
+    # A program may have lowered how many digits it lets an integer have as a text: to 640 at least.
+    return str(value) if bits < 2_000 else f"<integer of {bits} bits>"
 
 
 def _known(value: object) -> Any:
@@ -310,13 +320,15 @@ def _known(value: object) -> Any:
     if isinstance(value, (UUID, PurePath)):
         return _text(str(value))
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return _bytes(bytes(value))
+        return _bytes(bytes(memoryview(value).cast("B")[: 4 * _LONGEST_TEXT + 4]))
     return None
 
 
 def _bytes(value: bytes) -> str:
+    """Return bytes as a text, or in base64 if they are none; more may follow than a text holds."""
     try:
-        return _cut(value.decode("utf-8"))
+        is_cut = len(value) > 4 * _LONGEST_TEXT
+        return _cut(codecs.utf_8_decode(value, "strict", not is_cut)[0])
     except UnicodeDecodeError:
         return _cut(base64.b64encode(value[:_LONGEST_TEXT]).decode("ascii"))
 
@@ -324,10 +336,10 @@ def _bytes(value: bytes) -> str:
 def _decimal(value: Decimal) -> Any:
     if not value.is_finite():
         return None
-    if value == value.to_integral_value() and abs(value) <= _LARGEST_INT:
+    if abs(value) <= _LARGEST_INT and value == value.to_integral_value():
         return int(value)
     number = float(value)
-    return number if math.isfinite(number) and Decimal(repr(number)) == value else str(value)
+    return number if math.isfinite(number) and Decimal(repr(number)) == value else _cut(str(value))
 
 
 def _cut(text: str) -> str:

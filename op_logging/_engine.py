@@ -48,12 +48,13 @@ the application's threads get the interpreter.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
 
 from . import _process
-from ._bell import Bell, Silence, new_bell
+from ._bell import Bell
 from ._config import OpenPanelConfig
 from ._diagnostics import Diagnostics
 from ._dispatch import Dispatch
@@ -69,8 +70,6 @@ _NAP = 0.02
 """Seconds between two looks of the sender while there is work."""
 _BREATH = 0.001
 """Seconds between two short turns while much waits to be rendered."""
-_LANE_IDLE = 60.0
-"""Seconds after which a lane without work ends. The server closes idle connections after 72 s."""
 _SHORTEST_GOAL, _LONGEST_GOAL = 0.05, 0.5
 """Seconds in which what waits should be out; more lanes are opened where it would take longer."""
 _LAST_CALL = 0.4
@@ -115,14 +114,20 @@ class Engine:
     def _begin(self, life: Life) -> bool:
         """Start the threads of a life; return False where no thread can be had."""
         _process.watch_exit()
-        self.inbox.doorbell = life
-        if _process.NO_THREADS_AT_EXIT:  # so all that an exit may need start now
-            self._open_lanes(life, self._config.max_connections)
-        if life.start_thread(self._run_sender, "sender"):
-            return True
-        # Whoever flushes, the exit hook at the latest, delivers in his own thread.
-        self.inbox.doorbell = None
-        return False
+        started = False
+        try:
+            self.inbox.doorbell = life
+            if _process.NO_THREADS_AT_EXIT:  # so all that an exit may need start now
+                self._open_lanes(life, self._config.max_connections)
+            started = life.start_thread(self._run_sender, "sender")
+        finally:
+            # A signal handler of the application may raise in the middle of it, and whoever logs
+            # near the limit of recursion may not get through: the next event tries again.
+            if not started:
+                life.over = True
+                self.inbox.doorbell = None
+        # Without a sender whoever flushes, the exit hook at the latest, delivers by himself.
+        return started
 
     @property
     def life(self) -> Life | None:
@@ -160,8 +165,16 @@ class Engine:
             self._dispatch.forget(wait)
         self._dispatch.tell()
         if last:
-            self._dispatch.hand_over_losses()
+            self._see_losses_handed_over(deadline)
         return wait.done
+
+    def _see_losses_handed_over(self, deadline: float) -> None:
+        """Wait until ``on_drop`` was told of all losses: by the sender, if there is one."""
+        while self._dispatch.has_losses() and time.monotonic() < deadline:
+            if self.life is None:
+                self._dispatch.hand_over_losses(deadline)
+            self.hurry()
+            time.sleep(_BREATH)
 
     def _wait(self, wait: Wait, deadline: float) -> None:
         if not wait.done:
@@ -191,14 +204,15 @@ class Engine:
                 self.inbox.doorbell = None
                 life.over = True
                 for doorbell in life.idle:
-                    doorbell.put(None)
+                    doorbell.ring()
             self._dispatch.drop_up_to(wait.up_to)
         self._dispatch.tell()
-        self._dispatch.hand_over_losses()
-        if life is not None:
-            life.ring()
+        if life is None:
+            self._dispatch.hand_over_losses(deadline)
+        else:
+            life.ring()  # the sender hands over what was lost, and ends
             for thread in list(life.threads):
-                if thread.ident is not None and thread is not threading.current_thread():
+                with contextlib.suppress(RuntimeError):  # not started yet, or the current one
                     thread.join(max(0.0, deadline - time.monotonic()))
         if self._dispatch.has_work():
             self._start()
@@ -210,12 +224,14 @@ class Engine:
             try:
                 pause = self._turn(life)
                 nap = pause is not None and pause <= _NAP
-            except Exception as error:  # noqa: BLE001 - the sender must not die of anything
+            except BaseException as error:  # noqa: BLE001 - the sender must not die of anything
                 self._diagnostics.say("sender", f"the sender failed: {type(error).__name__}")
                 pause, nap = 1.0, True
             if pause is None or pause > 0.0:
                 life.wakes_at = math.inf if pause is None else time.monotonic() + pause
                 self.inbox.sleep(life, pause, nap=nap)
+        self._dispatch.tell()
+        self._dispatch.hand_over_losses()
         if life.own is not None:
             life.own.close()
 
@@ -286,7 +302,7 @@ class Engine:
         wanted = math.ceil(waiting * answer_time / self._goal)
         wanted = min(max(1, wanted), self._config.max_connections, len(delivery.out) + ready)
         while life.idle and life.lanes - len(life.idle) < wanted:
-            life.idle.pop().put(None)
+            life.idle.pop().ring()
         self._open_lanes(life, wanted)
         return life.lanes > 0
 
@@ -309,38 +325,21 @@ class Engine:
     # The lanes.
 
     def _run_lane(self, life: Life) -> None:
-        doorbell = new_bell()
+        doorbell = Bell()
         connection = self._transport.connect()
         while not life.over:
             try:
                 call = self._dispatch.take()
                 if call is not None:
                     self._post(call, connection)
-                elif not self._await_work(life, doorbell):
+                elif not life.await_work(doorbell, self._dispatch.lock):
                     break
-            except Exception as error:  # noqa: BLE001 - a lane must not die of anything
+            except BaseException as error:  # noqa: BLE001 - a lane must not die of anything
                 self._diagnostics.say("lane", f"a lane failed: {type(error).__name__}")
         connection.close()
         # What came back from the server after a close, and came in after it, is the next life's.
         if self.life is None and self._dispatch.has_work():
             self._start()
-
-    def _await_work(self, life: Life, doorbell: Bell) -> bool:
-        """Wait for work; return False when the lane is to end."""
-        with self._dispatch.lock:
-            if life.over:
-                return False
-            life.idle.append(doorbell)
-        try:
-            doorbell.get(timeout=None if _process.NO_THREADS_AT_EXIT else _LANE_IDLE)
-        except Silence:
-            with self._dispatch.lock:
-                if doorbell in life.idle:
-                    life.idle.remove(doorbell)
-                    life.lanes -= 1
-                    return False
-            doorbell.get()  # rung since the time ran out
-        return True
 
     def _post(self, call: RenderedCall, connection: Connection, deadline: float = math.inf) -> None:
         """Post a call that was taken, and settle it."""

@@ -16,6 +16,7 @@ from typing import Any
 from pythonjsonlogger.core import RESERVED_ATTRS, BaseJsonFormatter
 
 from ._capture import (
+    LAST_OWN_ATTRIBUTE,
     OWN_ATTRIBUTES,
     STRUCTLOG_KEYS,
     Wanted,
@@ -23,6 +24,7 @@ from ._capture import (
     capture_extras,
     freeze_event,
     freeze_fields,
+    is_dict,
     own_fields,
 )
 from ._config import OpenPanelConfig
@@ -54,7 +56,7 @@ def find_event(
     if event is not None:
         return event, False
     message = fields.get("msg")
-    value = message.get(marker) if isinstance(message, dict) else None
+    value = message.get(marker) if is_dict(message) else None
     value = fields.get(marker) if value is None else value
     return (None if value is None else as_event(value)), True
 
@@ -108,7 +110,10 @@ class OpenPanelFormatter(BaseJsonFormatter):
             "redact": redact,
         }
         self.is_plain = self._only_extras()
-        self._configure(OpenPanelConfig.from_options(self._given))
+        config = OpenPanelConfig.from_options(self._given)
+        if redact is not None:
+            self._given["redact"] = config.redact  # what can be read once only was read here
+        self._configure(config)
 
     def under(self, config: OpenPanelConfig) -> OpenPanelFormatter:
         """Return this formatter for a handler: what it was not given itself is the handler's."""
@@ -150,7 +155,7 @@ class OpenPanelFormatter(BaseJsonFormatter):
         if self.is_plain:
             left_out = self._left_out | STRUCTLOG_KEYS if is_entry else self._left_out
             fields = freeze_fields(own_fields(record.__dict__, left_out))
-            if is_entry and isinstance(record.msg, dict):
+            if is_entry and is_dict(record.msg):
                 fields.update(freeze_fields(own_fields(record.msg, STRUCTLOG_KEYS)))
         else:
             fields = freeze_fields(self._select(record).items())
@@ -161,7 +166,12 @@ class OpenPanelFormatter(BaseJsonFormatter):
         """Build the call of a plain record, in the sender's thread."""
         wanted = self._wanted
         extras = islice(data.items(), OWN_ATTRIBUTES, None)
-        fields = [item for item in extras if wanted[item[0]]]
+        try:
+            if next(islice(data, OWN_ATTRIBUTES - 1, None)) != LAST_OWN_ATTRIBUTE:
+                raise TypeError  # a filter took some away
+            fields = [item for item in extras if wanted[item[0]]]
+        except TypeError:  # or a key is no text
+            fields = list(own_fields(data, self._left_out))
         event = data[self.event_key]
         return build(event, fields, self._common, created_of(data), self._redaction)
 
@@ -212,7 +222,7 @@ class OpenPanelFormatter(BaseJsonFormatter):
         attributes.update(own_fields(record.__dict__, self._left_out))
         twin = logging.makeLogRecord(attributes)
         entry: dict[str, object] = {}
-        if isinstance(record.msg, dict):
+        if is_dict(record.msg):
             entry.update(own_fields(record.msg, STRUCTLOG_KEYS))
             twin.message = str(record.msg.get("event", ""))
         elif "message" in wanted:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from ._encoding import plain
 
-__all__ = ["SCALARS", "are_scalars", "freeze"]
+__all__ = ["SCALARS", "are_scalars", "freeze", "is_scalar"]
 
 SCALARS = frozenset({str, int, float, bool, type(None), UUID, Decimal})
 _IMMUTABLE = frozenset({*SCALARS, datetime, date, time, timedelta, bytes})
@@ -23,15 +23,23 @@ are_scalars = SCALARS.issuperset
 """Tells whether all of some types are those of values that cannot change, and may be ids."""
 
 
+def is_scalar(value: object) -> bool:
+    """Tell the same of one value; False where its type cannot be looked up."""
+    try:
+        return type(value) in SCALARS
+    except Exception:  # noqa: BLE001 - a metaclass may do anything
+        return False
+
+
 def freeze(value: object) -> object:
     """Make a value safe from changes after the log call, at the least cost.
 
     Scalars and immutable values come back as they are, small dicts and lists of them as copies;
     anything else becomes `plain` at once.
     """
-    if type(value) in _IMMUTABLE:
-        return value
     try:
+        if type(value) in _IMMUTABLE:
+            return value
         return _copied(value, [_MOST_COPIED])
     except Exception:  # noqa: BLE001 - too large, too deep, or no such thing
         return plain(value)

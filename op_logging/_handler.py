@@ -12,7 +12,7 @@ from logging import LogRecord
 from typing import TYPE_CHECKING
 
 from . import _process
-from ._capture import OWN_ATTRIBUTES, freeze_extras
+from ._capture import OWN_ATTRIBUTES, freeze_extras, is_dict
 from ._client import OpenPanelClient
 from ._config import OpenPanelConfig
 from ._formatter import OpenPanelFormatter
@@ -66,6 +66,9 @@ class OpenPanelHandler(logging.Handler):
         given = {"client_id": client_id, "client_secret": client_secret, **options}
         self.config = OpenPanelConfig.from_options(given)
         self.client = client or OpenPanelClient.shared(self.config)
+        self._filters_by_itself = type(self).filter is not logging.Handler.filter
+        self._meets_twice = False
+        self._last: object = None
         super().__init__(level)  # from here on logging.shutdown() knows it, and flushes it
         self._inbox = self.client.inbox
         only_loggers, only_events = self.config.only_loggers, self.config.only_events
@@ -96,41 +99,53 @@ class OpenPanelHandler(logging.Handler):
             and self._only_events is None
             and self.client.attached == 1
             and type(self).emit is OpenPanelHandler.emit
+            and not self._filters_by_itself
+            and not self._meets_twice
         )
 
-    def handle(self, record: LogRecord) -> bool | LogRecord:  # type: ignore[override]
+    def handle(  # type: ignore[override]  # noqa: C901 - each call more would cost a twentieth
+        self, record: LogRecord
+    ) -> bool | LogRecord:
         """Hand the record over if it is an event. Takes no lock, unlike other handlers.
 
         Returns:
             What the filters returned; False for a record that is no event.
         """
         fields = record.__dict__
-        if (
-            type(fields.get(self._event_key)) is str
-            and self._is_quick
-            and type(record) is LogRecord
-            and not (self.filters or speakers or fields["exc_info"])
-        ):
+        if type(fields.get(self._event_key)) is str and self._is_quick:
             # What most programs log, without the calls that the rest needs: they would double it.
-            data = fields.copy()
-            if not are_scalars(map(type, islice(data.values(), OWN_ATTRIBUTES, None))):
-                freeze_extras(data)
-            inbox: Inbox = self._inbox  # type: ignore[assignment]  # who is quick has one
-            entry = (self._build, data, inbox.generation)
-            if len(inbox.queue) < inbox.room or inbox.make_room(entry):
-                inbox.queue.append(entry)
-                doorbell = inbox.doorbell
-                if doorbell is None or doorbell.asleep:
-                    inbox.call_sender()
-            return True
+            came_in = False
+            try:
+                if type(record) is LogRecord and not (
+                    self.filters or speakers or fields["exc_info"]
+                ):
+                    made = fields["relativeCreated"]
+                    if made is self._last:
+                        return self._meet_again()
+                    data = fields.copy()
+                    if not are_scalars(map(type, islice(data.values(), OWN_ATTRIBUTES, None))):
+                        freeze_extras(data)
+                    inbox: Inbox = self._inbox  # type: ignore[assignment]  # who is quick has one
+                    entry = (self._build, data, inbox.generation)
+                    came_in = True
+                    self._last = made
+                    if len(inbox.queue) < inbox.room or inbox.make_room(entry):
+                        inbox.queue.append(entry)
+                        doorbell = inbox.doorbell
+                        if doorbell is None or doorbell.asleep:
+                            inbox.call_sender()
+                    return True
+            except Exception:  # noqa: BLE001 - a strange type among the values, or no room to recurse
+                if came_in:
+                    return True
         if (
             self._event_key not in fields
-            and not isinstance(record.msg, dict)
             and self._marker not in fields
+            and (type(fields.get("msg")) is str or not is_dict(fields.get("msg")))
         ):
             return False
         passed: bool | LogRecord = True
-        if self.filters:
+        if self.filters or self._filters_by_itself:
             passed = self._filtered(record)
             if not passed:
                 return False
@@ -148,7 +163,7 @@ class OpenPanelHandler(logging.Handler):
             found = self._formatter.capture(record)
             if found is None or self._is_left_out(record, found[1]):
                 return
-            if self.client.attached > 1 and self._was_sent(record):
+            if self._was_sent(record):
                 return
             if speakers and _process.is_speaking():
                 inbox.turn_away("recursion", place_of(record.__dict__))
@@ -214,6 +229,15 @@ class OpenPanelHandler(logging.Handler):
         self.handleError(record)
 
     def _was_sent(self, record: LogRecord) -> bool:
-        """Tell whether another handler or processor had this very event for the same client."""
+        """Tell whether a handler or processor had this very event for the same client."""
         key = self._event_key if self._event_key in record.__dict__ else self._marker
         return was_sent(record, key, self.client)
+
+    def _meet_again(self) -> bool:
+        """Note that one record passes this handler twice: it is on two loggers of one branch.
+
+        From now on it looks more closely: other threads may log between the two.
+        """
+        self._meets_twice = True
+        self.look_again()
+        return True

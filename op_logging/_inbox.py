@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ._bell import Silence, new_bell
+from ._bell import Bell
 from ._rendered import Built, Data, Entry, Place, created_of, place_of
 
 __all__ = ["Doorbell", "Inbox", "TurnedAway"]
@@ -19,7 +19,7 @@ __all__ = ["Doorbell", "Inbox", "TurnedAway"]
 TurnedAway = tuple[str, Place, Entry | None]
 
 
-class Doorbell:
+class Doorbell(Bell):
     """Wakes one thread that sleeps. A ring too many does no harm, and one too few cannot be.
 
     Attributes:
@@ -27,26 +27,16 @@ class Doorbell:
             who rings.
     """
 
-    __slots__ = ("_rings", "asleep")
+    __slots__ = ("asleep",)
 
     def __init__(self) -> None:
+        super().__init__()
         self.asleep = False
-        self._rings = new_bell()
 
     def ring(self) -> None:
         """Wake the sleeper, now or as soon as it sleeps. Safe in signal handlers."""
         self.asleep = False
-        self._rings.put(None)
-
-    def sleep(self, seconds: float | None) -> None:
-        """Wait for a ring, at most so many seconds; None: without an end."""
-        try:
-            self._rings.get(timeout=seconds)
-            while True:
-                self._rings.get_nowait()
-        except Silence:
-            pass
-        self.asleep = False
+        super().ring()
 
 
 class Inbox:
@@ -132,7 +122,8 @@ class Inbox:
             if self.queue or self.turned_away:
                 doorbell.asleep = False
                 return
-        doorbell.sleep(seconds)
+        doorbell.wait(seconds)
+        doorbell.asleep = False
 
     def take(self, most: int) -> list[Entry]:
         """Take out the oldest events, at most so many."""

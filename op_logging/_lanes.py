@@ -15,14 +15,14 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterator
-from itertools import count, islice
+from itertools import count
 
 from ._rendered import RenderedCall
 
 __all__ = ["Lanes"]
 
-_PROBE_CHOICE = 64
-"""How many ready calls are looked through for one that is fit to probe with."""
+_MOST_PROBES = 10
+"""Attempts after which a call is no longer preferred: it may be its own fault that it fails."""
 
 
 class Lanes:
@@ -73,8 +73,8 @@ class Lanes:
         """Take the next call that may leave.
 
         Args:
-            probe: Whether it is to find out if the server is back: then one that was never sent and
-                may be sent twice is preferred.
+            probe: Whether it is to find out if the server is back: then one that may be sent twice
+                is preferred, and best one that was never sent.
 
         Returns:
             The call, or None where none is ready. `answered` or `again` must follow.
@@ -82,11 +82,25 @@ class Lanes:
         if not self._ready:
             return None
         if probe:
-            for index, call in enumerate(islice(self._ready, _PROBE_CHOICE)):
-                if not call.attempts and not call.kind.at_most_once:
-                    del self._ready[index]
-                    return call
+            self._bring_forward_a_probe()
         return self._ready.popleft()
+
+    def _bring_forward_a_probe(self) -> None:
+        """Move a call to the front that does no harm if it is lost or sent twice."""
+        for index, call in enumerate(self._ready):
+            if not call.attempts and not call.kind.at_most_once:
+                del self._ready[index]
+                self._ready.appendleft(call)
+                return
+        if not self._ready[0].kind.at_most_once:
+            return
+        # Rather one whose time has not come, unless it may be what makes the server fail.
+        tried = [entry for entry in self._again if not entry[2].kind.at_most_once]
+        found = min(tried, key=lambda entry: entry[2].attempts, default=None)
+        if found is not None and found[2].attempts < _MOST_PROBES:
+            self._again.remove(found)
+            heapq.heapify(self._again)
+            self._ready.appendleft(found[2])
 
     def answered(self, call: RenderedCall) -> None:
         """Note that a call that was taken is settled, for good or ill: what waited may go."""
@@ -115,13 +129,24 @@ class Lanes:
         call.profile = None
 
     def evict(self) -> RenderedCall | None:
-        """Take out one of the oldest calls that wait; None where there is none."""
-        if self._again or self._ready:
-            call = heapq.heappop(self._again)[2] if self._again else self._ready.popleft()
-            self.answered(call)
-            return call
-        for key in self._later:
-            return self._next_of(key)
+        """Take out one of the oldest calls that wait; None where there is none.
+
+        Sums do not make room for others: each stands for many.
+        """
+        for number, entry in enumerate(self._again):
+            if entry[2].rare.counts is None:
+                del self._again[number]
+                heapq.heapify(self._again)
+                self.answered(entry[2])
+                return entry[2]
+        for number, call in enumerate(self._ready):
+            if call.rare.counts is None:
+                del self._ready[number]
+                self.answered(call)
+                return call
+        for key, later in self._later.items():
+            if later[0].rare.counts is None:
+                return self._next_of(key)
         return None
 
     def wake(self, now: float) -> None:

@@ -7,13 +7,12 @@ never got past the queue's door is entered once, as dropped.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterable
 from types import MappingProxyType
 
-from ._bell import Silence, new_bell
+from ._bell import Bell
 from ._stats import DeliveryStats
 
 __all__ = ["Ledger", "Wait"]
@@ -30,19 +29,18 @@ class Wait:
     def __init__(self, up_to: int) -> None:
         self.up_to = up_to
         self.done = False
-        self._bell = new_bell()
+        self._bell = Bell()
 
     def end(self) -> None:
         """Let go of who waits. May be called again."""
         if not self.done:
             self.done = True
-            self._bell.put(None)
+            self._bell.ring()
 
     def until(self, deadline: float) -> bool:
         """Wait until then at most (monotonic clock); return whether it is done."""
         if not self.done:
-            with contextlib.suppress(Silence):
-                self._bell.get(timeout=max(0.0, deadline - time.monotonic()))
+            self._bell.wait(deadline - time.monotonic())
         return self.done
 
 

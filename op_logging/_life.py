@@ -17,6 +17,9 @@ from ._transport import Connection
 
 __all__ = ["Life"]
 
+_LANE_IDLE = 60.0
+"""Seconds after which a lane without work ends. The server closes idle connections after 72 s."""
+
 
 class Life(Doorbell):
     """The threads of one stretch from the first event to ``close()``; rings for its sender.
@@ -50,6 +53,21 @@ class Life(Doorbell):
         """Note that nothing is left in the queue to be taken."""
         self.due = self.hurry = False
         self.first_seen = None
+
+    def await_work(self, doorbell: Bell, lock: threading.RLock) -> bool:
+        """Wait as a lane for work; return False when it is to end."""
+        with lock:
+            if self.over:
+                return False
+            self.idle.append(doorbell)
+        if not doorbell.wait(None if _process.NO_THREADS_AT_EXIT else _LANE_IDLE):
+            with lock:
+                if doorbell in self.idle:
+                    self.idle.remove(doorbell)
+                    self.lanes -= 1
+                    return False
+            doorbell.wait(None)  # rung since the time ran out
+        return True
 
     def start_thread(self, target: Callable[[Life], None], name: str) -> bool:
         """Start a thread; return False where none can be had.

@@ -44,6 +44,7 @@ class Outcome(NamedTuple):
         message: The server's or the network's words, one line, at most 200 characters.
         status: The HTTP status, None without an answer.
         retry_after: How many seconds the server asks to wait, None where it does not.
+        stale: Whether a kept-alive connection had ended: that says nothing of the server.
     """
 
     verdict: Verdict
@@ -51,6 +52,7 @@ class Outcome(NamedTuple):
     message: str = ""
     status: int | None = None
     retry_after: float | None = None
+    stale: bool = False
 
 
 _REASONS = {

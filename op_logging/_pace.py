@@ -4,7 +4,7 @@ States, and what leads from one to the other::
 
     OPEN ----- a failure that concerns every call -----> CLOSED (until a moment)
     CLOSED --- the moment has come, a call is ready ---> PROBING (one call is out)
-    PROBING -- it was answered ------------------------> OPEN, at first for one call at a time
+    PROBING -- it was answered ------------------------> OPEN, at first for few calls at a time
     PROBING -- it failed ------------------------------> CLOSED, for longer
 
 Not thread-safe by itself: only the dispatch changes it, under its lock.
@@ -19,7 +19,8 @@ __all__ = ["Pace", "PaceState"]
 
 _FIRST_BACKOFF = 1.0
 """Seconds; doubles with each failure in a row, up to the ``max_backoff`` of the client."""
-
+_HICCUP = 0.1
+"""Seconds after a single failure of a server that answered well since the last one."""
 
 _random = SystemRandom()
 """Has no state: neither an application's seed nor a fork makes processes retry in step."""
@@ -51,6 +52,8 @@ class Pace:
         self._closed_at = 0.0
         self._max_backoff = max_backoff
         self._max_width = max_width
+        self._answered_since = False
+        self._width_after = 2
 
     def room(self, now: float, in_flight: int) -> int:
         """Tell how many more calls may leave at ``now`` while ``in_flight`` calls are out."""
@@ -74,34 +77,49 @@ class Pace:
         """
         if started < self._closed_at:
             return False
+        self._answered_since = True
         self.width = min(self.width + 1, self._max_width)
         if self.state is PaceState.OPEN:
             return False
         self.state = PaceState.OPEN
+        self.width = min(self._width_after, self._max_width)
         self.failures = 0
-        self.width = min(2, self._max_width)
         ended, self.told = self.told, False
         return ended
 
-    def failed(self, now: float, started: float, retry_after: float | None) -> None:
+    def failed(
+        self, now: float, started: float, retry_after: float | None, *, is_down: bool = False
+    ) -> None:
         """Note a failure that is not the call's own fault.
+
+        A single one among answers slows the client down, but does not stop it for long: one of
+        several servers behind an address may be ill.
 
         Args:
             now: The moment.
             started: When that attempt began: what left together counts as one failure.
             retry_after: Seconds that the server asked to wait.
+            is_down: Whether it is no single failure, since no call can get through.
         """
         if started < self._closed_at:
             self._wait_at_least(now, retry_after)
             return
+        is_hiccup = self._answered_since and self.failures == 0 and not is_down
         if self.failures == 0:
             self.since = now
         self.failures += 1
         self.state = PaceState.CLOSED
         self._closed_at = now
+        self._answered_since = False
+        self._width_after = max(2, self.width // 2) if is_hiccup else 2
         longest = min(self._max_backoff, _FIRST_BACKOFF * 2.0 ** min(self.failures - 1, 30))
-        self.opens_at = now + backoff(longest)
+        self.opens_at = now + backoff(min(_HICCUP, longest) if is_hiccup else longest)
         self._wait_at_least(now, retry_after)
+
+    def unproven(self, started: float) -> None:
+        """Note that a probe found out nothing: another may leave at once."""
+        if self.state is PaceState.PROBING and started >= self._closed_at:
+            self.state = PaceState.CLOSED
 
     def _wait_at_least(self, now: float, retry_after: float | None) -> None:
         if retry_after is not None:

@@ -143,7 +143,7 @@ def function(value: object) -> Callable[..., Any]:
         module, _, name = value.strip().rpartition(".")
         try:
             value = getattr(importlib.import_module(module), name) if module else None
-        except (ImportError, AttributeError):
+        except (ImportError, AttributeError, ValueError, TypeError):
             raise NotAllowedError from None
     if not callable(value):
         raise NotAllowedError

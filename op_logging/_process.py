@@ -19,6 +19,7 @@ from typing import Protocol
 
 __all__ = [
     "NO_THREADS_AT_EXIT",
+    "concerns_application",
     "deadline_after",
     "deadline_of_exit",
     "delivering",
@@ -94,6 +95,15 @@ def delivering() -> Iterator[None]:
 def on_delivery_thread() -> bool:
     """Tell whether the current thread is one of the package's own."""
     return threading.get_ident() in _delivering
+
+
+def concerns_application(error: BaseException) -> bool:
+    """Tell whether what came out of somebody else's code is for the thread that it came up in.
+
+    In the package's own threads nothing is. In the application's, a hook may be interrupted by
+    what is raised from outside (KeyboardInterrupt, a time-out of gevent's); SystemExit is its own.
+    """
+    return not isinstance(error, (Exception, SystemExit)) and not on_delivery_thread()
 
 
 @contextmanager

@@ -12,6 +12,9 @@ __all__ = ["HIDDEN", "Redaction"]
 HIDDEN = "(redacted)"
 """What stands in place of a value. A leading bracket would make the server take it for JSON."""
 
+_KEPT = frozenset({"__timestamp", "__revenue"})
+"""What makes a call what it is: a pattern such as ``*`` does not mean it."""
+
 
 class Redaction:
     """Hides the values of properties, at any depth, by their names.
@@ -32,7 +35,8 @@ class Redaction:
     def _of(self, value: Any) -> Any:
         if isinstance(value, dict):
             return {
-                key: HIDDEN if self._hides(key) else self._of(item) for key, item in value.items()
+                key: HIDDEN if self._hides(key) and key not in _KEPT else self._of(item)
+                for key, item in value.items()
             }
         if isinstance(value, list):
             return [self._of(item) for item in value]

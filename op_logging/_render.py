@@ -18,6 +18,7 @@ from ._encoding import (
     TAKEN_FOR_JSON,
     dumps,
     header_text,
+    is_allowed,
     iso_timestamp,
     plain,
     profile_key,
@@ -45,6 +46,7 @@ SPECIAL_FIELDS = frozenset({"profile_id", "groups", "properties", "ip", "user_ag
 _WITH_PROPERTIES = frozenset({"track", "identify", "group"})
 _NOTHING: Mapping[str, Any] = {}
 _NOT_JSON = frozenset({UUID, Decimal})
+_POLLUTING = frozenset({"constructor", "__proto__"})
 
 
 class FrozenCall(NamedTuple):
@@ -98,7 +100,9 @@ def build(
         elif type(value) is str and value.isascii() and not value.startswith(TAKEN_FOR_JSON):
             extras[key] = value  # what most are; the same as below, for less
         else:
-            extras[key] = property_value(value)
+            found = property_value(value)
+            if key not in _POLLUTING or is_allowed(key, found):
+                extras[key] = found
     notes: list[str] = []
     if isinstance(event, str):
         if not event:
@@ -296,6 +300,8 @@ def _headers(special: Mapping[str, Any], notes: list[str]) -> Mapping[str, str]:
 def _order_key(kind: str, payload: Mapping[str, Any], given: object) -> str | None:
     """Return what the order of a call is kept by: its profile, for a group else the group."""
     profile = payload.get("profileId", given)
+    if isinstance(profile, float) and profile.is_integer():
+        profile = int(profile)  # the server knows no difference
     if isinstance(profile, (str, int, float)) and profile != "":
         return f"profile {profile}"
     group = payload.get("id")

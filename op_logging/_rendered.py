@@ -209,11 +209,13 @@ class RenderedCall:
         place: Where it was logged.
         generation: Which wait it came before; see ``_inbox``.
         attempts: How many times it was sent.
+        since: When it was lined up (monotonic clock): its age counts from then on.
         started: When the last attempt began (monotonic clock).
     """
 
     __slots__ = (
-        "attempts", "body", "created", "generation", "kind", "place", "profile", "rare", "started",
+        "attempts", "body", "created", "generation", "kind", "place", "profile", "rare", "since",
+        "started",
     )  # fmt: skip
 
     def __init__(
@@ -235,6 +237,7 @@ class RenderedCall:
         self.place = _places.setdefault(place, place) if len(_places) < _MOST_PLACES else place
         self.generation = generation
         self.attempts = 0
+        self.since = 0.0
         self.started = 0.0
 
     def own(self) -> Rare:
@@ -258,7 +261,5 @@ class RenderedCall:
         """What to call it in a message, without personal data: event, counter, group type."""
         call = json.loads(self.body)
         name = call["payload"].get(_NAMES.get(self.kind.type, ""))
-        if not isinstance(name, str):
-            return self.kind.type[:_LONGEST_LABEL]
-        shown = "".join(char if char.isprintable() else "?" for char in name)
-        return f"{self.kind.type} {shown}"[:_LONGEST_LABEL]
+        label = f"{self.kind.type} {name}" if isinstance(name, str) else self.kind.type
+        return "".join(char if char.isprintable() else "?" for char in label[:_LONGEST_LABEL])

@@ -1,8 +1,9 @@
 """Which records were sent already: one record may pass several handlers and processors.
 
 Kept per thread, for its last few records: they pass one after the other, in the thread that logs.
-A record is known by the very object that is its time, since some tools (structlog's
-``ProcessorFormatter``) hand on a copy of it: a copy has the same, and no other record has.
+A record is known by the very object that says how long after the start of the program it was
+made, since some tools (structlog's ``ProcessorFormatter``) hand on a copy of it: a copy has the
+same, and no other record has.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from logging import LogRecord
 
 __all__ = ["was_sent"]
 
-_MOST_RECORDS = 8
+_MOST_RECORDS = 16
 
 
 class _Seen(threading.local):
@@ -32,9 +33,11 @@ def was_sent(record: LogRecord, key: str, client: object) -> bool:
         key: Under which name: one record may hold two events.
         client: The client.
     """
-    created = record.created
+    made = record.__dict__.get("relativeCreated")
+    if made is None:  # it was put together by hand
+        return False
     for known, known_key, known_client in _seen.last:
-        if known is created and known_key == key and known_client is client:
+        if known is made and known_key == key and known_client is client:
             return True
-    _seen.last.append((created, key, client))
+    _seen.last.append((made, key, client))
     return False

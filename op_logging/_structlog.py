@@ -117,7 +117,11 @@ class OpenPanelProcessor:
                     return event_dict
                 if type(event) is str and not speakers and "_record" not in event_dict:
                     fields = event_dict.copy() if type(event_dict) is dict else dict(event_dict)
-                    if not are_scalars(map(type, fields.values())):
+                    try:
+                        is_simple = are_scalars(map(type, fields.values()))
+                    except Exception:  # noqa: BLE001 - a metaclass may do anything
+                        is_simple = False
+                    if not is_simple:
                         fields = freeze_fields(own_fields(fields, self._left_out))
                     self._put((event, fields, time(), self._caller()))
                     return event_dict

@@ -26,7 +26,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from . import _process
 from ._answer import LONGEST_ANSWER
 from ._config import ConfigurationError, OpenPanelConfig
-from ._direct import DirectConnection, Target, UnsentError
+from ._direct import DirectConnection, StaleError, Target, UnsentError
 from ._encoding import dumps
 from ._outcomes import Outcome, Verdict, clean_message, read_answer
 from ._rendered import Built
@@ -161,7 +161,11 @@ class _DirectConnection:
         try:
             answer = self._connection.post(body, headers, longest, careful=careful)
         except UnsentError as error:
-            return _read_failure(error.__cause__ or error, False, self._secret)
+            outcome = _read_failure(error.__cause__ or error, False, self._secret)
+            return outcome._replace(stale=error.stale)
+        except StaleError as error:
+            outcome = _read_failure(error.__cause__ or error, True, self._secret)
+            return outcome._replace(stale=True)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is an outcome
             return _read_failure(error, True, self._secret)
         if answer.status == 200:
@@ -191,7 +195,9 @@ class _LoggingConnection:
             _CALLS.disabled = False  # dictConfig disables every logger that it does not name
             with _process.speaking():
                 _CALLS.info("%s", line.decode())
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a handler of the application's
+        except BaseException as error:
+            if _process.concerns_application(error):
+                raise
             return Outcome(Verdict.REJECTED, "log_failed", f"{type(error).__name__} was raised")
         return _DELIVERED
 

@@ -17,7 +17,7 @@ from op_logging import (
     OpenPanelClient,
     OpenPanelHandler,
     Track,
-    _engine,
+    _life,
 )
 from op_logging._render import build
 from op_logging._rendered import Built, Data, created_of
@@ -95,7 +95,7 @@ def test_a_lane_without_work_ends_and_another_starts_when_there_is_some(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The real time is a minute: too long to wait for in a test."""
-    monkeypatch.setattr(_engine, "_LANE_IDLE", 0.05)
+    monkeypatch.setattr(_life, "_LANE_IDLE", 0.05)
     monkeypatch.setattr("op_logging._process.NO_THREADS_AT_EXIT", False)
     with client_of(server.url) as client:
         for name in ("one", "two"):
@@ -231,7 +231,7 @@ def test_a_sender_and_a_lane_that_fail_go_on(
     with client_of(server.url) as client:
         engine = client._engine
         assert engine is not None
-        turn, await_work = engine._turn, engine._await_work
+        turn, await_work = engine._turn, _life.Life.await_work
         faults = {"turn": 1, "lane": 1}
 
         def broken_turn(life: object) -> object:
@@ -240,14 +240,14 @@ def test_a_sender_and_a_lane_that_fail_go_on(
                 raise ZeroDivisionError
             return turn(life)  # type: ignore[arg-type]
 
-        def broken_await(life: object, doorbell: object) -> object:
+        def broken_await(life: object, doorbell: object, lock: object) -> object:
             if faults["lane"]:
                 faults["lane"] -= 1
                 raise ZeroDivisionError
-            return await_work(life, doorbell)  # type: ignore[arg-type]
+            return await_work(life, doorbell, lock)  # type: ignore[arg-type]
 
         monkeypatch.setattr(engine, "_turn", broken_turn)
-        monkeypatch.setattr(engine, "_await_work", broken_await)
+        monkeypatch.setattr(_life.Life, "await_work", broken_await)
         client.submit(Track("event"))
         assert client.flush(10)
         assert server.names == ["event"]
