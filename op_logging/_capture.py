@@ -21,7 +21,7 @@ from uuid import UUID
 
 from ._calls import Call, Revenue, Track
 from ._encoding import plain
-from ._freezing import are_scalars, freeze, is_scalar
+from ._freezing import freeze, is_scalar
 from ._render import SPECIAL_FIELDS, FrozenCall, OddValue
 from ._rendered import Place
 
@@ -96,8 +96,7 @@ def capture_extras(record: logging.LogRecord) -> dict[str, Any]:
     """Copy a plain record, with its extras frozen. The quick way, for what most programs log."""
     fields = record.__dict__.copy()
     fields["args"] = fields["exc_info"] = None
-    if not are_scalars(map(type, islice(fields.values(), OWN_ATTRIBUTES, None))):
-        freeze_extras(fields)
+    freeze_extras(fields)
     return fields
 
 

@@ -343,3 +343,56 @@ def test_it_may_be_named_in_a_configuration(server: ScriptedServer) -> None:
         logger.removeHandler(dropping)
     assert dict(dropping.stats().reasons) == {"before_send": 1}
     assert len(server.requests) == 1
+
+
+class CancellationError(BaseException):
+    """Such as asyncio's, trio's and gevent's."""
+
+
+def test_one_that_is_cancelled_costs_its_event_only(server: ScriptedServer) -> None:
+    """The sender goes on, and the books are right."""
+
+    def cancelled(line: Line) -> Line:
+        if name_of(line) == "bad":
+            raise CancellationError
+        return line
+
+    with client_of(server.url, before_send=cancelled) as client:
+        for name in ("one", "bad", "two"):
+            client.submit(Track(name))
+        assert client.flush(5)
+        assert sorted(server.names) == ["one", "two"]
+        assert dict(client.stats().reasons) == {"hook_failed": 1}
+
+
+def test_what_is_raised_at_the_application_while_it_runs_there_is_the_applications(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no thread can be started, it runs in who flushes: Ctrl-C goes through, and counts."""
+
+    def interrupted(_line: Line) -> NoReturn:
+        raise KeyboardInterrupt
+
+    # No more threads for real would need another process: see the tests of the engine.
+    monkeypatch.setattr("op_logging._life.Life.start_thread", lambda *_: False)
+    with client_of(server.url, before_send=interrupted) as client:
+        client.submit(Track("one"))
+        with pytest.raises(KeyboardInterrupt):
+            client.flush(5)
+        assert client.flush(5)
+        assert dict(client.stats().reasons) == {"hook_failed": 1}
+
+
+def test_calls_that_it_submits_itself_are_turned_away(server: ScriptedServer) -> None:
+    """They would never end."""
+    submitted: list[bool] = []
+
+    def busy(line: Line) -> Line:
+        submitted.append(client.submit(Track("again")))
+        return line
+
+    with client_of(server.url, before_send=busy) as client:
+        client.submit(Track("one"))
+        assert client.flush(5)
+        assert dict(client.stats().reasons) == {"recursion": 1}
+    assert (server.names, submitted) == (["one"], [False])

@@ -377,3 +377,16 @@ def test_any_steps_keep_sums_and_intervals(steps: list[tuple[str, str, str, int,
             model.now = max(model.now, model.counters.next_leave)
             model.send()
     assert {key: model.sent.get(key, 0) for key in model.wanted} == model.wanted
+
+
+def test_sums_of_fractions_are_exact() -> None:
+    """The server cuts what it has read to a whole number: 0.999… would be lost."""
+    held = Held()
+    for _ in range(10):
+        held.add(0.1)
+    for amount in (0.1, 0.1, 0.1, -0.3):
+        held.add(amount, "nothing", "u2")
+    sent, nothing = (one.call for one in held.leave(INTERVAL))
+    assert nothing is None
+    assert sent is not None
+    assert json.loads(sent.body)["payload"]["value"] == 1

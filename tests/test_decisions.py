@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from hypothesis import given
@@ -12,7 +13,7 @@ from op_logging._delivery import Delivery
 from op_logging._outcomes import Outcome, Verdict
 from op_logging._pace import PaceState
 from op_logging._rendered import RenderedCall
-from support.calls import Named
+from support.calls import Named, counter
 from support.clients import assert_adds_up
 
 DELIVERED = Outcome(Verdict.DELIVERED, status=200)
@@ -61,7 +62,8 @@ class Desk:
     def check(self) -> None:
         """Check that the books are in order."""
         ledger, out = self.delivery.ledger, len(self.delivery.out)
-        assert ledger.unsettled == self.delivery.lanes.waiting + out
+        waiting = self.delivery.lanes.waiting + len(self.delivery.counters)
+        assert ledger.unsettled == waiting + out
         assert_adds_up(ledger.snapshot(0, out, 0.0))
 
 
@@ -229,3 +231,98 @@ def test_what_is_out_when_the_client_is_closed_is_not_sent_again() -> None:
     later = desk.take()
     assert later is not None
     assert later.label == "later"
+
+
+def test_a_counter_whose_profile_is_unknown_keeps_its_distance_from_what_writes_it() -> None:
+    """It is held once more: an identify that came meanwhile would be undone."""
+    desk = Desk(counter_interval=12.0)
+    first = counter(5)
+    desk.delivery.ledger.take([0])
+    desk.delivery.line_up(first, desk.now)
+    taken = desk.take()
+    assert taken is first
+    desk.settle(taken, UNKNOWN)
+    settled = desk.now
+    identify = desk.add("identify", barrier=True)
+    assert desk.delivery.take(desk.now) is identify
+    desk.settle(identify, DELIVERED)
+    answered = desk.now
+    desk.delivery.ledger.take([0])
+    desk.delivery.line_up(counter(2), desk.now)
+    again = desk.take()
+    assert again is not None
+    assert json.loads(again.body)["payload"]["value"] == 7
+    assert desk.now >= max(settled, answered) + 12.0
+    while again is not None:  # and the minute counts from the first time on
+        desk.settle(again, UNKNOWN)
+        assert desk.now < settled + 60.0 + 2 * 12.5
+        again = desk.take()
+    assert dict(desk.delivery.ledger.reasons) == {"unknown_profile": 1}
+
+
+def test_a_connection_that_had_ended_is_no_outage() -> None:
+    """Its call goes again at once; one that must not count twice is lost, and that is all."""
+    desk = Desk()
+    stale = LOST._replace(stale=True)
+    for number in range(5):
+        desk.add(str(number), None)
+    calls = [desk.delivery.take(desk.now) for _ in range(5)]
+    for one in calls:
+        assert one is not None
+        assert desk.settle(one, stale) == []
+    assert desk.delivery.pace.state is PaceState.OPEN
+    again = [desk.delivery.take(desk.now) for _ in range(5)]
+    assert set(again) == set(calls)
+    desk.add("money", None, at_most_once=True)
+    money = desk.delivery.take(desk.now)
+    assert money is not None
+    assert len(desk.settle(money, stale)) == 1
+    assert dict(desk.delivery.ledger.reasons) == {"unconfirmed": 1}
+
+
+def test_what_was_lost_meanwhile_is_all_that_was_and_no_more() -> None:
+    """From the first failure on, and without what a hook dropped on purpose."""
+    desk = Desk()
+    ledger = desk.delivery.ledger
+    for number in range(4):
+        desk.add(str(number), None, at_most_once=True)
+    for _ in range(3):
+        money = desk.take()
+        assert money is not None
+        desk.settle(money, LOST)
+        ledger.take([0])
+        ledger.drop(0, "before_send")
+    last = desk.take()
+    assert last is not None
+    (over,) = [text for text in desk.settle(last, DELIVERED) if "again" in text]
+    assert "3 were lost meanwhile" in over
+
+
+def test_a_server_that_flaps_is_not_said_to_each_time() -> None:
+    """Less than a minute after an outage it takes a longer one to be said."""
+    desk = Desk(max_backoff=1.0)
+    said = []
+    for _ in range(10):
+        for outcome in (BROKEN, BROKEN, DELIVERED):
+            if desk.delivery.lanes.waiting == 0:
+                desk.add("event", None)
+            call = desk.take()
+            assert call is not None
+            said += desk.settle(call, outcome)
+    assert len([text for text in said if "takes no events" in text]) == 1
+    for _ in range(7):
+        desk.add("event", None)
+        call = desk.take()
+        assert call is not None
+        said += desk.settle(call, BUSY)
+    assert len([text for text in said if "takes no events" in text]) == 2
+
+
+def test_the_age_of_an_event_counts_from_when_it_came_in() -> None:
+    """A record that was logged long ago, and is handed over now, is not too old to be tried."""
+    desk = Desk(max_age=5.0)
+    call = Named("replayed", None)
+    call.created -= 3600.0
+    desk.delivery.ledger.take([0])
+    desk.delivery.line_up(call, desk.now)
+    assert desk.delivery.take(desk.now) is call

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from op_logging._lanes import Lanes
 from op_logging._rendered import RenderedCall
-from support.calls import Named
+from support.calls import Named, counter
 
 
 def call(
@@ -240,3 +240,44 @@ def test_any_mix_of_calls_answers_and_retries_keeps_the_order(
             lanes.answered(each)
         out = []
     assert sum(map(len, done.values())) == len(calls)
+
+
+def test_a_probe_is_rather_one_that_waits_for_its_turn_than_money() -> None:
+    """Unless it may be what makes the server fail."""
+    for attempts, expected in ((3, "tried"), (10, "money")):
+        lanes = Lanes()
+        lanes.add(call("tried", None))
+        tried = lanes.take()
+        assert tried is not None
+        tried.attempts = attempts
+        lanes.again(tried, due=1e9)
+        for _ in range(100):
+            lanes.add(call("money", None, at_most_once=True))
+        probe = lanes.take(probe=True)
+        assert probe is not None
+        assert probe.label == expected
+
+
+def test_a_probe_is_found_behind_any_amount_of_money() -> None:
+    """It is looked for rarely: between two pauses."""
+    lanes = Lanes()
+    for _ in range(1_000):
+        lanes.add(call("money", None, at_most_once=True))
+    lanes.add(call("harmless", None))
+    probe = lanes.take(probe=True)
+    assert probe is not None
+    assert probe.label == "harmless"
+
+
+def test_sums_make_no_room_for_others() -> None:
+    """Each stands for many; whether it is ready, waits for its next attempt, or for its turn."""
+    lanes = Lanes()
+    lanes.add(counter(200))
+    lanes.add(counter(5, profile="u2"))
+    first = lanes.take()
+    assert first is not None
+    lanes.again(first, due=5.0)
+    lanes.add(call("barrier", "u2", barrier=True))
+    lanes.add(call("track", None))
+    evicted = [lanes.evict(), lanes.evict(), lanes.evict()]
+    assert [one and one.label for one in evicted] == ["track", "barrier", None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -256,3 +257,39 @@ def test_what_would_be_lost_with_a_connection_is_sent_with_care(
             client.submit(call)
             assert client.flush(10)
     assert found == [not isinstance(call, Track), True]
+
+
+def at_once() -> threading.Event:
+    """Return an event that is set."""
+    event = threading.Event()
+    event.set()
+    return event
+
+
+def test_a_server_that_closes_after_each_answer_is_no_outage(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Without a word of it in the answer: each event then needs a connection of its own."""
+    with ScriptedServer(lambda _request: Parting(OK, at_once())) as server:
+        with client_of(server.url, max_backoff=30) as client:
+            for number in range(100):
+                client.submit(Track(str(number)))
+            assert client.flush(20)
+            assert client.stats().delivered == 100
+        assert sorted(map(int, set(server.names))) == list(range(100))
+    assert "takes no events" not in caplog.text
+
+
+def test_money_is_not_risked_on_a_connection_to_such_a_server() -> None:
+    """Once it is known: a look at a connection may come before its end."""
+    with ScriptedServer(lambda _request: Parting(OK, at_once())) as server:
+        with client_of(server.url, max_connections=1) as client:
+            for number in range(5):  # it learns
+                client.submit(Track(str(number)))
+                assert client.flush(10)
+                time.sleep(0.02)
+            for amount in range(1, 31):
+                client.submit(Revenue(amount))
+            assert client.flush(20)
+            assert client.stats().delivered == 35
+        assert server.names.count("revenue") == 30

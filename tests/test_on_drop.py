@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from op_logging import Increment, OpenPanelClient, Revenue, Track
 from support.clients import client_of, logger_of, shop
 from support.hooks import Line, Recorder, name_of
+from support.programs import run
 from support.scripted_server import OK, Answer, Hang, Request, ScriptedServer, Vanish, http
 from support.waiting import wait_until
 
@@ -242,3 +245,60 @@ def test_it_hears_of_what_is_lost_at_the_end_of_a_flush() -> None:
             assert client.flush(5)
             # mypy infers no type for a lambda's default, which binds the loop's value
             wait_until(lambda number=number: len(hook.lines) == number)  # type: ignore[misc]
+
+
+def test_a_slow_hook_does_not_hold_who_closes() -> None:
+    """It goes on in the sender's thread: the close has one deadline."""
+    go_on = threading.Event()
+    heard: list[str] = []
+
+    def slow(line: Line, _reason: str) -> None:
+        go_on.wait(30)
+        heard.append(name_of(line))
+
+    with ScriptedServer(lambda _request: http(503, "")) as server:
+        with client_of(server.url, on_drop=slow) as client:
+            for number in range(3):
+                client.submit(Track(str(number)))
+            began = time.monotonic()
+            assert client.close(0.3) is False
+            assert time.monotonic() - began < 10
+            go_on.set()
+            wait_until(lambda: len(heard) == 3)
+
+
+class CancellationError(BaseException):
+    """Such as asyncio's, trio's and gevent's."""
+
+
+def test_a_hook_that_is_cancelled_costs_nothing_more(caplog: pytest.LogCaptureFixture) -> None:
+    """The sender goes on."""
+
+    def cancelled(_line: Line, _reason: str) -> NoReturn:
+        raise CancellationError
+
+    def script(request: Request) -> Answer:
+        return http(400, "no") if request.name == "bad" else OK
+
+    with ScriptedServer(script) as server, client_of(server.url, on_drop=cancelled) as client:
+        client.submit(Track("bad"))
+        wait_until(lambda: "on_drop raised CancellationError" in caplog.text)
+        client.submit(Track("good"))
+        assert client.flush(5)
+        assert server.names == ["bad", "good"]
+
+
+def test_the_exit_waits_for_the_hook(tmp_path: Path, server: ScriptedServer) -> None:
+    """It hears of what the server refused at the very end."""
+    server.script = lambda _request: http(400, "no")
+    code = """
+    import time
+    def on_drop(call, reason):
+        time.sleep(0.2)
+        print(call["payload"]["name"], reason, flush=True)
+    client = op_logging.OpenPanelClient(on_drop=on_drop)
+    client.submit(op_logging.Track("refused"))
+    client.submit(op_logging.Track("too"))
+    """
+    status, out, _ = run(tmp_path, server.url, code)
+    assert (status, out.split()) == (0, ["refused", "bad_request", "too", "bad_request"])

@@ -104,3 +104,50 @@ def test_the_end_of_an_outage_is_told_once_and_only_if_its_start_was() -> None:
     pace.left()
     assert pace.answered(started=201.0) is True
     assert pace.answered(started=202.0) is False
+
+
+def test_a_single_failure_among_answers_is_a_hiccup() -> None:
+    """One of several servers may be ill: half as many calls at a time, after a short pause."""
+    pace = Pace(max_backoff=30.0, max_width=8)
+    pace.answered(started=98.0)
+    pace.failed(now=100.0, started=99.0, retry_after=None)
+    assert pace.state is PaceState.CLOSED
+    assert 100.0 < pace.opens_at <= 100.1
+    pace.left()
+    pace.answered(started=pace.opens_at)
+    assert (pace.state, pace.room(101.0, 0)) == (PaceState.OPEN, 4)
+
+
+def test_a_second_failure_in_a_row_is_none() -> None:
+    """It waits as long as ever, and opens slowly."""
+    pauses = []
+    for _ in range(50):
+        pace = Pace(max_backoff=30.0, max_width=8)
+        pace.answered(started=98.0)
+        pace.failed(now=100.0, started=99.0, retry_after=None)
+        pace.left()
+        pace.failed(now=101.0, started=100.5, retry_after=None)
+        pauses.append(pace.opens_at - 101.0)
+    assert max(pauses) > 0.2
+    pace.left()
+    pace.answered(started=pace.opens_at)
+    assert pace.room(200.0, 0) == 2
+
+
+def test_a_host_that_cannot_be_reached_is_none_either() -> None:
+    """Nobody gets through: there is nothing to be gained by haste."""
+    pauses = []
+    for _ in range(50):
+        pace = Pace(max_backoff=30.0, max_width=8)
+        pace.answered(started=98.0)
+        pace.failed(now=100.0, started=99.0, retry_after=None, is_down=True)
+        pauses.append(pace.opens_at - 100.0)
+    assert max(pauses) > 0.2
+
+
+def test_a_probe_that_found_out_nothing_is_followed_by_another() -> None:
+    """At once: the connection had ended, which says nothing of the server."""
+    pace = closed_pace()
+    pace.left()
+    pace.unproven(started=pace.opens_at)
+    assert pace.room(pace.opens_at, 0) == 1
