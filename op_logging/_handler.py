@@ -141,7 +141,7 @@ class OpenPanelHandler(logging.Handler):
         if (
             self._event_key not in fields
             and self._marker not in fields
-            and (type(fields.get("msg")) is str or not is_dict(fields.get("msg")))
+            and (type(record.msg) is str or not is_dict(record.msg))
         ):
             return False
         passed: bool | LogRecord = True
