@@ -16,7 +16,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterator
-from fractions import Fraction
+from decimal import Context, Decimal
 from itertools import count
 from typing import NamedTuple
 
@@ -26,6 +26,8 @@ from ._rendered import NO_HEADERS, Counts, Rare, RenderedCall, kind_of
 __all__ = ["Counters", "Leaving"]
 
 _LARGEST = 2**53
+_SUMS = Context(prec=400)
+"""Exact for all numbers that JSON holds up to the largest: ten times 0.1 is 1."""
 
 
 class Leaving(NamedTuple):
@@ -114,9 +116,9 @@ class Counters:
         """
         profile = self._profiles.get(counts.profile)
         held = None if profile is None else profile.sums.get(counts.property)
-        if held is None or abs(held.amount + _exact(counts.amount)) > _LARGEST:
+        if held is None or abs(_SUMS.add(held.amount, _exact(counts.amount))) > _LARGEST:
             return False
-        held.amount += _exact(counts.amount)
+        held.amount = _SUMS.add(held.amount, _exact(counts.amount))
         held.first.rare.first_unknown = held.first.rare.first_unknown or first_unknown
         return True
 
@@ -233,7 +235,7 @@ def _sum_call(held: _Sum) -> RenderedCall | None:
         return None
     if amount == _exact(counts.amount):
         return first
-    number = int(amount) if amount.denominator == 1 else float(amount)
+    number = int(amount) if amount == amount.to_integral_value() else float(amount)
     call = {
         "type": "increment" if number > 0 else "decrement",
         "payload": {
@@ -255,6 +257,5 @@ def _sum_call(held: _Sum) -> RenderedCall | None:
     )
 
 
-def _exact(amount: float) -> Fraction:
-    """Return a number that sums are exact with: ten times 0.1 is 1."""
-    return Fraction(repr(amount))
+def _exact(amount: float) -> Decimal:
+    return Decimal(repr(amount))
