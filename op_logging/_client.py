@@ -99,6 +99,12 @@ class OpenPanelClient:
             self._engine.inbox.owner = self
         for kind, text in self.config.notices():
             (_common if kind == "no client id" else self._diagnostics).say(kind, text)
+        if self._engine is not None and _process.uwsgi_runs_no_threads():
+            _common.say(
+                "uwsgi",
+                "uWSGI runs without threads: events are delivered when a worker ends, and few "
+                "before. Start it with --enable-threads",
+            )
         _process.enroll(self)
 
     @classmethod

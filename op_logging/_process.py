@@ -7,6 +7,7 @@ each client replaces its locks and forgets what the parent will send.
 from __future__ import annotations
 
 import atexit
+import importlib
 import logging
 import os
 import sys
@@ -30,6 +31,7 @@ __all__ = [
     "on_delivery_thread",
     "speakers",
     "speaking",
+    "uwsgi_runs_no_threads",
     "watch_exit",
 ]
 
@@ -64,10 +66,12 @@ _members: list[weakref.ref[Member]] = []
 _delivering: set[int] = set()
 _exit_began: float | None = None
 _watched_by: int | None = None
+_process_id = os.getpid()
 
 
 def enroll(member: Member) -> None:
     """Let a client take part in forks and exits from now on."""
+    _watch_uwsgi()
     _members[:] = [known for known in _members if known() is not None]
     _members.append(weakref.ref(member))
 
@@ -161,18 +165,22 @@ def watch_exit() -> None:
 
     Such a child runs no exit hooks before Python 3.13, but finalizers. They have to
     be registered in the child itself, at its first event: multiprocessing wipes what is registered
-    in a fork hook.
+    in a fork hook. A worker of Celery's runs neither: it sends a signal of Celery's, and is gone.
     """
     global _watched_by  # noqa: PLW0603 - there is one exit per process
     pid = os.getpid()
     if _watched_by == pid:
         return
     _watched_by = pid
+    _watch_uwsgi()
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None and multiprocessing.parent_process() is not None:
         from multiprocessing.util import Finalize  # noqa: PLC0415 - only where it is in use
 
         Finalize(None, _at_exit, exitpriority=10)
+    celery = sys.modules.get("celery.signals")
+    if celery is not None:
+        celery.worker_process_shutdown.connect(_at_workers_end, weak=False, dispatch_uid=__name__)
 
 
 def _at_exit() -> None:
@@ -186,8 +194,46 @@ def _at_exit() -> None:
         member.flush_at_exit()
 
 
+def uwsgi_runs_no_threads() -> bool:
+    """Tell whether this program runs in a uWSGI that was not told to let threads run.
+
+    It lets them run by default since 2.0.27, and where it has several threads of its own.
+    """
+    uwsgi = sys.modules.get("uwsgi")
+    options = getattr(uwsgi, "opt", None)
+    if not isinstance(options, dict) or "enable-threads" in options or "threads" in options:
+        return False
+    version = getattr(uwsgi, "version", b"")
+    text = version.decode("latin-1") if isinstance(version, bytes) else str(version)
+    numbers = [int(part) for part in text.split(".")[:3] if part.isdigit()]
+    return len(numbers) == 3 and numbers < [2, 0, 27]
+
+
+def _watch_uwsgi() -> None:
+    """Hear of uWSGI's forks: it runs none of Python's hooks unless told to. May be repeated."""
+    uwsgi = sys.modules.get("uwsgi")
+    if uwsgi is None:
+        return
+    try:
+        # uWSGI calls one function; this module of its own makes it several, and takes its place.
+        chain = importlib.import_module("uwsgidecorators").postfork_chain
+    except Exception:  # noqa: BLE001 - it is not installed, or there is no master and no fork
+        if getattr(uwsgi, "post_fork_hook", None) is None:
+            setattr(uwsgi, "post_fork_hook", _after_fork)  # noqa: B010 - mypy knows no such module
+        return
+    if _after_fork not in chain:
+        chain.insert(0, _after_fork)
+
+
+def _at_workers_end(**_: object) -> None:
+    _at_exit()
+
+
 def _after_fork() -> None:
-    global _exit_began  # noqa: PLW0603 - the child has an exit of its own
+    global _exit_began, _process_id  # noqa: PLW0603 - the child has an exit of its own
+    if _process_id == os.getpid():  # both Python's hook and uWSGI's ran
+        return
+    _process_id = os.getpid()
     _exit_began = None
     _delivering.clear()
     speakers.clear()
