@@ -164,13 +164,13 @@ class Counters:
                 self._empty(name, profile, now, leaving, hurry=hurry, force=force)
         return leaving
 
-    def withdraw(self, up_to: int) -> list[RenderedCall]:
-        """Take out the sums up to a generation; return the calls that they began with."""
+    def withdraw(self, up_to: int) -> list[Leaving]:
+        """Take out the sums up to a generation; they are not sent."""
         gone = []
         for name, profile in self._profiles.items():
             for key, held in list(profile.sums.items()):
                 if held.first.generation <= up_to:
-                    gone.append(held.first)
+                    gone.append(Leaving(held.first, _sum_call(held), at_risk=False))
                     del profile.sums[key]
             self._look(name, profile)  # what is left may have been behind what is gone
         self._held -= len(gone)

@@ -180,10 +180,13 @@ class Delivery:
         gone = self.lanes.withdraw(up_to)
         for call in gone:
             self._wrote(call, now)
-        gone += self.counters.withdraw(up_to)
         for call in gone:
             self.bytes -= len(call.body)
             self._drop_new(call, "closed")
+        for first, call_of_sum, _ in self.counters.withdraw(up_to):
+            self.bytes -= len(first.body)
+            gone.append(first)
+            self._drop_new(call_of_sum or first, "closed")
         dropped = len(queued) + len(gone)
         if dropped:
             text = f"the client was closed before {dropped} events were delivered: dropped"
