@@ -62,9 +62,9 @@ class Server:
         self._process.terminate()
         self._process.communicate()
 
-    def start_over(self, delay: float = 0.0) -> None:
-        """Forget what came in, and answer after so many seconds from now on."""
-        self._tell(f"delay {delay}", "reset", "count")
+    def start_over(self, delay: float = 0.0, status: int = 200) -> None:
+        """Forget what came in, and answer so after so many seconds from now on."""
+        self._tell(f"delay {delay}", f"status {status}", "reset", "count")
         self._line()  # so that what comes next is counted
 
     def counts(self) -> Counts:

@@ -12,6 +12,7 @@ from .measure import Bench, Line
 from .memory import memory
 from .start import start
 from .throughput import throughput
+from .trouble import trouble
 
 __all__ = ["ROWS", "title"]
 
@@ -20,6 +21,7 @@ Row = Callable[[Bench], list[Line]]
 ROWS: Mapping[str, Row] = {
     "call": bursts,
     "tail": tails,
+    "trouble": trouble,
     "nested": nested,
     "structlog": entries,
     "threads": threads,

@@ -7,6 +7,7 @@ these commands, one a line, and it ends where its input ends::
 
     reset           forget what came in so far; connections that are open stay open
     delay SECONDS   wait so long before each answer
+    status CODE     answer with this status
     count           write a line: {"requests": …, "connections": …}
     arrivals        write a line: when each request was complete, in seconds of the monotonic clock
 """
@@ -48,6 +49,7 @@ class Books:
 
     def __init__(self) -> None:
         self.delay = 0.0
+        self.answer = _ANSWER
         self.reset()
 
     def reset(self) -> None:
@@ -83,7 +85,7 @@ class Connection(asyncio.Protocol):
 
     def _answer(self) -> None:
         if not self._transport.is_closing():
-            self._transport.write(_ANSWER)
+            self._transport.write(self._books.answer)
 
 
 def _end_of_request(data: bytearray) -> int:
@@ -119,6 +121,8 @@ class Commands:
             books.reset()
         elif command == "delay":
             books.delay = float(arguments[0])
+        elif command == "status":
+            books.answer = _ANSWER.replace(b" 200 OK", f" {arguments[0]} Status".encode())
         elif command == "count":
             _say({"requests": len(books.arrivals), "connections": books.connections})
         elif command == "arrivals":
