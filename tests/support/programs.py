@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 from .clients import CLIENT_ID, SECRET
@@ -23,12 +24,19 @@ def log(name, **extra):
 """
 
 
-def start(tmp_path: Path, url: str, *code: str, **options: str) -> subprocess.Popen[str]:
+def start(
+    tmp_path: Path,
+    url: str,
+    *code: str,
+    environment: Mapping[str, str] | None = None,
+    **options: str,
+) -> subprocess.Popen[str]:
     """Start a program that logs."""
     path = tmp_path / "program.py"
     path.write_text(PREAMBLE + "\n".join(map(textwrap.dedent, code)))
-    environment = {
+    variables = {
         **os.environ,
+        **(environment or {}),
         "OPENPANEL_CLIENT_ID": CLIENT_ID,
         "OPENPANEL_CLIENT_SECRET": SECRET,
         "OPENPANEL_API_URL": url,
@@ -36,16 +44,22 @@ def start(tmp_path: Path, url: str, *code: str, **options: str) -> subprocess.Po
     }
     return subprocess.Popen(
         [sys.executable, str(path)],
-        env=environment,
+        env=variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def run(tmp_path: Path, url: str, *code: str, **options: str) -> tuple[int, str, str]:
+def run(
+    tmp_path: Path,
+    url: str,
+    *code: str,
+    environment: Mapping[str, str] | None = None,
+    **options: str,
+) -> tuple[int, str, str]:
     """Run a program that logs; return its exit status, output and errors."""
-    with start(tmp_path, url, *code, **options) as process:
+    with start(tmp_path, url, *code, environment=environment, **options) as process:
         try:
             out, errors = process.communicate(timeout=60)
         except subprocess.TimeoutExpired:
