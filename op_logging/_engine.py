@@ -124,8 +124,10 @@ class Engine:
             # A signal handler of the application may raise in the middle of it, and whoever logs
             # near the limit of recursion may not get through: the next event tries again.
             if not started:
-                life.over = True
                 self.inbox.doorbell = None
+                life.over = True
+                with self._dispatch.lock:  # held for moments: no lane is just about to wait
+                    life.end()
         # Without a sender whoever flushes, the exit hook at the latest, delivers by himself.
         return started
 
@@ -202,15 +204,13 @@ class Engine:
             life = self.life
             if life is not None:  # not None at once: another thread may be starting one
                 self.inbox.doorbell = None
-                life.over = True
-                for doorbell in life.idle:
-                    doorbell.ring()
+                life.end()
             self._dispatch.drop_up_to(wait.up_to)
         self._dispatch.tell()
         if life is None:
             self._dispatch.hand_over_losses(deadline)
         else:
-            life.ring()  # the sender hands over what was lost, and ends
+            life.ring()  # the sender hands over what was lost just now, and ends
             for thread in list(life.threads):
                 with contextlib.suppress(RuntimeError):  # not started yet, or the current one
                     thread.join(max(0.0, deadline - time.monotonic()))

@@ -56,6 +56,7 @@ class Inbox:
         owner: Who is to live as long as the threads that deliver, so that the exit finds it.
         generation: What events that come in now are marked with. Whoever begins to wait for what
             is there raises it, under the dispatch's lock, and so tells it from what comes later.
+        last: What tells the last record that came in the quick way from all others; see ``_seen``.
         turned_away: Reason, place and, where it can be had, the entry of each event that was
             dropped here: for the sender to count and to say.
     """
@@ -73,6 +74,7 @@ class Inbox:
         self.doorbell: Doorbell | None = None
         self.room = self._limit
         self.generation = 0
+        self.last: object = None
         self.turned_away: deque[TurnedAway] = deque()
 
     def __len__(self) -> int:

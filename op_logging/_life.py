@@ -60,14 +60,22 @@ class Life(Doorbell):
             if self.over:
                 return False
             self.idle.append(doorbell)
-        if not doorbell.wait(None if _process.NO_THREADS_AT_EXIT else _LANE_IDLE):
+        while not doorbell.wait(_LANE_IDLE):
             with lock:
-                if doorbell in self.idle:
+                if doorbell not in self.idle:  # rung since the time ran out
+                    return True
+                if self.over or not _process.NO_THREADS_AT_EXIT:  # there none starts in its place
                     self.idle.remove(doorbell)
                     self.lanes -= 1
                     return False
-            doorbell.wait(None)  # rung since the time ran out
         return True
+
+    def end(self) -> None:
+        """Tell all threads to end. Under the lock."""
+        self.over = True
+        for doorbell in list(self.idle):
+            doorbell.ring()
+        self.ring()
 
     def start_thread(self, target: Callable[[Life], None], name: str) -> bool:
         """Start a thread; return False where none can be had.

@@ -253,7 +253,7 @@ def _add_special(properties: dict[str, Any], special: Mapping[str, Any], notes: 
         notes.append(f"properties must be a mapping, not {_kind(nested)}: left out")
     device_id = special.get("device_id")
     if isinstance(device_id, (str, int)) and not isinstance(device_id, bool):
-        properties["__deviceId"] = str(device_id)
+        properties["__deviceId"] = str(plain(device_id))
     elif device_id is not None:
         notes.append(f"device_id must be a text, not {_kind(device_id)}: left out")
 

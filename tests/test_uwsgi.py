@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import socket
 import sys
 import types
 from collections import Counter
@@ -24,9 +26,22 @@ def forked():
 """
 
 
+def wait_until_idle(folder: Path) -> None:
+    """Wait until no worker is busy: uWSGI runs no exit hooks in one that is."""
+
+    def are_idle() -> bool:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(folder / "stats"))
+            text = b"".join(iter(lambda: connection.recv(65536), b""))
+        return all(worker["status"] == "idle" for worker in json.loads(text)["workers"])
+
+    wait_until(are_idle)
+
+
 def command(*options: str) -> list[str]:
     """Return the command line of a uWSGI."""
     base = [tool("uwsgi"), "--http-socket", "127.0.0.1:0", "--need-app", "--die-on-term"]
+    base += ["--stats", "stats"]
     python = ["--virtualenv", sys.prefix, "--module", "shop:application"]
     return [*base, *python, *options]
 
@@ -41,7 +56,7 @@ def command(*options: str) -> list[str]:
         ("--master", "--processes", "2", "--enable-threads"),
         ("--master", "--processes", "2", "--threads", "2"),
         ("--master", "--processes", "2", "--lazy-apps", "--enable-threads"),
-        ("--master", "--processes", "2", "--enable-threads", "--py-call-osafterfork"),
+        ("--master", "--processes", "2", "--enable-threads", "--py-call-uwsgi-fork-hooks"),
     ],
     ids=" ".join,
 )
@@ -52,6 +67,7 @@ def test_what_requests_log_arrives_once(
     with serve(tmp_path, server.url, command(*options), flush_interval=flush_interval) as uwsgi:
         address = uwsgi.wait_for_line(r"bound to TCP address (127\S+) ")
         expected = ask_all(f"http://{address}", 2 if options else 1)
+        wait_until_idle(tmp_path)
         if flush_interval != "60":
             wait_until(lambda: "imported" in server.names)
         uwsgi.stop(signal.SIGINT)
@@ -72,6 +88,7 @@ def test_beside_hooks_of_the_applications_own(tmp_path: Path, server: ScriptedSe
     ) as uwsgi:
         address = uwsgi.wait_for_line(r"bound to TCP address (127\S+) ")
         expected = ask_all(f"http://{address}", 2)
+        wait_until_idle(tmp_path)
         wait_until(lambda: server.names.count("forked") == 2)
         uwsgi.stop(signal.SIGINT)
     found = Counter(server.names)

@@ -155,7 +155,7 @@ class Chaos:
         for report in [self.report, *self.children]:
             self._check(report)
         threads = [each.name for each in threading.enumerate() if "op_logging" in each.name]
-        assert threads == []
+        assert threads == [], threads
         assert _descriptors() <= before
         return {
             "events": stats.accepted,
