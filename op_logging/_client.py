@@ -17,6 +17,7 @@ from . import _process
 from ._calls import Call
 from ._capture import Caller, freeze_event
 from ._config import OpenPanelConfig
+from ._copying import Rooted
 from ._diagnostics import Diagnostics
 from ._engine import Engine
 from ._inbox import Inbox
@@ -58,7 +59,7 @@ class ClientState(enum.Enum):
     """Its threads have ended. The next event opens it again."""
 
 
-class OpenPanelClient:
+class OpenPanelClient(Rooted):
     """Delivers calls to OpenPanel in the background.
 
     Handlers and processors use a shared one; build one yourself to send calls without a log
@@ -246,18 +247,21 @@ class OpenPanelClient:
         if self._engine is not None:
             self._engine.renew()
 
+    def __copy__(self) -> OpenPanelClient:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> OpenPanelClient:
+        return self
+
     def __repr__(self) -> str:
         return f"<OpenPanelClient {self.state.value} {self.config.api_url}>"
 
     def _deadline(self, timeout: float | None) -> float:
-        if _process.on_delivery_thread() or _process.logging_is_locked():
+        if _process.is_ours() or _process.logging_is_locked():
             return time.monotonic()
         if timeout is not None:
             return _process.deadline_after(timeout)
-        shared = _process.deadline_of_exit(self.config.shutdown_timeout)
-        if shared is None:
-            return _process.deadline_after(self.config.shutdown_timeout)
-        return shared
+        return _process.deadline_by_default(self.config.shutdown_timeout)
 
 
 def flush(timeout: float | None = None) -> bool:

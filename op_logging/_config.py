@@ -17,6 +17,7 @@ from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 from . import _parsing as parse
+from ._copying import Value
 
 __all__ = ["ConfigurationError", "OpenPanelConfig", "Options"]
 
@@ -122,7 +123,7 @@ _MAY_BE_NONE = frozenset({"client_id", "client_secret", "before_send", "on_drop"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class OpenPanelConfig:
+class OpenPanelConfig(Value):
     """All options, checked. Immutable, safe to share.
 
     Attributes:

@@ -15,6 +15,7 @@ from . import _process
 from ._capture import OWN_ATTRIBUTES, freeze_extras, is_dict
 from ._client import OpenPanelClient
 from ._config import OpenPanelConfig
+from ._copying import Rooted
 from ._formatter import OpenPanelFormatter
 from ._freezing import are_scalars
 from ._patterns import Patterns
@@ -24,7 +25,7 @@ from ._rendered import place_of
 from ._seen import was_sent
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing_extensions import Self, Unpack
 
     from ._config import Options
     from ._inbox import Inbox
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenPanelHandler"]
 
 
-class OpenPanelHandler(logging.Handler):
+class OpenPanelHandler(Rooted, logging.Handler):
     """Sends log records that have an ``event`` extra to OpenPanel.
 
     Put it on any logger, beside other handlers. Handlers with the same credentials and delivery
@@ -201,6 +202,17 @@ class OpenPanelHandler(logging.Handler):
     def stats(self) -> DeliveryStats:
         """Return what became of the client's events so far."""
         return self.client.stats()
+
+    def __copy__(self) -> Self:
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin.filters = self.filters[:]
+        twin.createLock()
+        twin.client.attach(twin)
+        return twin
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self.__copy__()
 
     def __repr__(self) -> str:
         return f"<OpenPanelHandler {logging.getLevelName(self.level)} {self.client!r}>"

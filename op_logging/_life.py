@@ -7,6 +7,7 @@ so that neither can hang on or steal from the other.
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections.abc import Callable
 
@@ -80,9 +81,11 @@ class Life(Doorbell):
     def start_thread(self, target: Callable[[Life], None], name: str) -> bool:
         """Start a thread; return False where none can be had.
 
-        At an interpreter's exit some versions refuse (3.12.0 to 3.12.2 in exit hooks already),
-        and a system may be out of threads.
+        At an interpreter's exit some versions refuse (3.12.0 to 3.12.2 in exit hooks already), some
+        wait for the thread without an end, and a system may be out of threads.
         """
+        if sys.is_finalizing():
+            return False
 
         def run() -> None:
             with _process.delivering():

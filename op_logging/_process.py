@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import importlib
 import logging
+import math
 import os
 import sys
 import threading
@@ -22,9 +23,10 @@ __all__ = [
     "NO_THREADS_AT_EXIT",
     "concerns_application",
     "deadline_after",
-    "deadline_of_exit",
+    "deadline_by_default",
     "delivering",
     "enroll",
+    "is_ours",
     "is_speaking",
     "logging_is_locked",
     "members",
@@ -56,6 +58,8 @@ class Member(Protocol):
         """Become as good as new in a forked child."""
 
 
+_AFTERMATH = 0.1
+"""Seconds after a wait in vain in which the same thread's next one is part of it."""
 _LONGEST_WAIT = 4_000_000.0
 """Seconds. What is longer overflows in some wait of some system."""
 
@@ -65,6 +69,7 @@ No lock, so safe in signal handlers."""
 _members: list[weakref.ref[Member]] = []
 _delivering: set[int] = set()
 _exit_began: float | None = None
+_last_wait = (0, -math.inf)
 _watched_by: int | None = None
 _process_id = os.getpid()
 
@@ -99,6 +104,11 @@ def delivering() -> Iterator[None]:
 def on_delivery_thread() -> bool:
     """Tell whether the current thread is one of the package's own."""
     return threading.get_ident() in _delivering
+
+
+def is_ours() -> bool:
+    """Tell whether the current thread runs on the package's behalf: it must wait for nothing."""
+    return on_delivery_thread() or is_speaking()
 
 
 def concerns_application(error: BaseException) -> bool:
@@ -152,12 +162,22 @@ def logging_is_locked() -> bool:
     return bool(is_owned is not None and is_owned())
 
 
-def deadline_of_exit(shutdown_timeout: float) -> float | None:
-    """Return the moment up to which an exit that has begun may take; None before an exit.
+def deadline_by_default(shutdown_timeout: float) -> float:
+    """Return the moment that a wait without a time of its own ends at.
 
-    All hooks of one exit (this module's and ``logging.shutdown()``) share it.
+    All hooks of one exit (this module's and ``logging.shutdown()``) share it. Otherwise a wait
+    that follows right after another was in vain shares that one's: ``logging.shutdown()``, called
+    by the program, flushes each handler and then closes it.
     """
-    return None if _exit_began is None else _exit_began + shutdown_timeout
+    global _last_wait  # noqa: PLW0603 - replaced as a whole, so safe in any thread
+    if _exit_began is not None:
+        return _exit_began + shutdown_timeout
+    thread, deadline = _last_wait
+    if thread == threading.get_ident() and deadline <= time.monotonic() < deadline + _AFTERMATH:
+        return deadline
+    deadline = deadline_after(shutdown_timeout)
+    _last_wait = (threading.get_ident(), deadline)
+    return deadline
 
 
 def watch_exit() -> None:
@@ -241,6 +261,19 @@ def _after_fork() -> None:
         member.after_fork()
 
 
+class _ForkWatch(logging.Handler):
+    """Hears of a fork before most hooks: `logging` renews its handlers when it was imported first.
+
+    What such a hook of another package logs is the child's own. Python has no public way to be
+    first; where this one is gone, the hook below does the same, only later.
+    """
+
+    def _at_fork_reinit(self) -> None:
+        self.createLock()
+        _after_fork()
+
+
+_fork_watch = _ForkWatch()
 # Hooks run in the reverse order of their registration. Registered when the package is imported,
 # this one runs after all hooks of the application that came later, and delivers what they log.
 atexit.register(_at_exit)

@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from ._copying import Value
+
 __all__ = ["DeliveryStats"]
 
 _EMPTY: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class DeliveryStats:
+class DeliveryStats(Value):
     """A snapshot of one client's counters. Immutable, safe to share between threads.
 
     It always adds up::

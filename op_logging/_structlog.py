@@ -25,6 +25,7 @@ from ._capture import (
 )
 from ._client import OpenPanelClient
 from ._config import ConfigurationError, OpenPanelConfig
+from ._copying import Rooted
 from ._diagnostics import LOGGER
 from ._encoding import render_properties
 from ._freezing import are_scalars
@@ -36,7 +37,7 @@ from ._render import build, name_of
 from ._seen import was_sent
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing_extensions import Self, Unpack
 
     from ._config import Options
     from ._rendered import Built, Captured
@@ -50,7 +51,7 @@ _TEXT = frozenset({str})
 _HTTP_LOGGERS = frozenset({"urllib3", "requests"})
 
 
-class OpenPanelProcessor:
+class OpenPanelProcessor(Rooted):
     """Sends structlog entries to OpenPanel.
 
     ::
@@ -149,6 +150,15 @@ class OpenPanelProcessor:
 
     def look_again(self) -> None:
         """Take note of how many handlers and processors the client has: it is all the same here."""
+
+    def __copy__(self) -> Self:
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin.client.attach(twin)
+        return twin
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self.__copy__()
 
     def __repr__(self) -> str:
         return f"<OpenPanelProcessor {self.client!r}>"

@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from support.clients import CLIENT_ID, SECRET
 from support.scripted_server import ScriptedServer
 from support.servers import Server, get, needs
