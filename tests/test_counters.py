@@ -390,14 +390,3 @@ def test_sums_of_fractions_are_exact() -> None:
     assert nothing is None
     assert sent is not None
     assert json.loads(sent.body)["payload"]["value"] == 1
-
-
-def test_what_is_withdrawn_is_told_with_all_that_it_stands_for() -> None:
-    """Whoever hears of the loss wants the sum, not what it began with."""
-    held = Held()
-    for _ in range(5):
-        held.add(2)
-    ((first, whole, _),) = held.counters.withdraw(0)
-    assert json.loads(first.body)["payload"]["value"] == 2
-    assert whole is not None
-    assert json.loads(whole.body)["payload"]["value"] == 10

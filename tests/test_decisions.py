@@ -326,3 +326,14 @@ def test_the_age_of_an_event_counts_from_when_it_came_in() -> None:
     desk.delivery.ledger.take([0])
     desk.delivery.line_up(call, desk.now)
     assert desk.delivery.take(desk.now) is call
+
+
+def test_a_sum_that_a_close_drops_is_told_with_all_that_it_stands_for() -> None:
+    """Whoever hears of the loss wants the sum, not what it began with."""
+    desk = Desk(counter_interval=12.0, on_drop=print)
+    desk.delivery.ledger.take([0] * 5)
+    for _ in range(5):
+        desk.delivery.line_up(counter(2), desk.now)
+    desk.delivery.close([], 0, desk.now)
+    ((line, reason),) = desk.delivery.lost
+    assert (line["payload"]["value"], reason) == (10, "closed")
