@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from support.programs import PREAMBLE
 from support.scripted_server import ScriptedServer
 from support.servers import needs, serve, tool
 from support.waiting import wait_until
@@ -21,22 +22,14 @@ from support.waiting import wait_until
 pytestmark = needs("celery", "redis", "redis-server", "gevent")
 
 TASKS = 40
-APPLICATION = """
-import logging, os
+APPLICATION = f"""{PREAMBLE}
 from celery import Celery
-from op_logging import OpenPanelHandler
-handler = OpenPanelHandler()
-logger = logging.getLogger("shop")
-logger.setLevel(logging.INFO)
-logger.addHandler(handler)
-def log(name, **extra):
-    logger.info(name, extra={"event": name, **extra})
 app = Celery("shop", broker=os.environ["BROKER"], backend=os.environ["BROKER"])
 app.conf.broker_connection_retry_on_startup = True
 log("imported")
 @app.task
 def pay(number):
-    log(f"paid {number}", pid=os.getpid())
+    log("paid " + str(number), pid=os.getpid())
     return number
 """
 CALLER = """

@@ -21,19 +21,12 @@ from pathlib import Path
 import pytest
 
 from .clients import CLIENT_ID, SECRET
+from .programs import PREAMBLE
 from .waiting import wait_until
 
 __all__ = ["APPLICATION", "Server", "ask_all", "get", "needs", "serve", "tool"]
 
-APPLICATION = """
-import logging, os
-from op_logging import OpenPanelHandler
-handler = OpenPanelHandler()
-logger = logging.getLogger("shop")
-logger.setLevel(logging.INFO)
-logger.addHandler(handler)
-def log(name, **extra):
-    logger.info(name, extra={"event": name, **extra})
+APPLICATION = f"""{PREAMBLE}
 log("imported")
 def application(environ, start_response):
     log("request " + environ["PATH_INFO"].strip("/"), pid=os.getpid())
