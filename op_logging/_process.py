@@ -261,19 +261,19 @@ def _after_fork() -> None:
         member.after_fork()
 
 
-class _ForkWatch(logging.Handler):
-    """Hears of a fork before most hooks: `logging` renews its handlers when it was imported first.
+class _ForkWatch:
+    """Hears of a fork before most hooks, when `logging` renews the locks of its handlers.
 
-    What such a hook of another package logs is the child's own. Python has no public way to be
-    first; where this one is gone, the hook below does the same, only later.
+    What a hook of another package logs after that is the child's own. Python has no public way to
+    be first; where this one is gone, the hook below does the same, only later.
     """
 
     def _at_fork_reinit(self) -> None:
-        self.createLock()
         _after_fork()
 
 
 _fork_watch = _ForkWatch()
+getattr(logging, "_register_at_fork_reinit_lock", lambda _: None)(_fork_watch)
 # Hooks run in the reverse order of their registration. Registered when the package is imported,
 # this one runs after all hooks of the application that came later, and delivers what they log.
 atexit.register(_at_exit)

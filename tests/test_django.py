@@ -121,12 +121,13 @@ def test_each_event_is_sent_once_by_the_process_that_logs_it(
     port = free_port()
     with runserver(tmp_path, port, server.url) as django:
         first = ask(f"http://127.0.0.1:{port}/1")
-        server.wait_for(5)
+        server.wait_for(5, 60)
         changed = tmp_path / "urls.py"
         os.utime(changed, (time.time() + 60, time.time() + 60))
         wait_until(lambda: (tmp_path / "urls.py").exists() and "reloading" in django.text, 30)
+        server.wait_for(7, 60)  # the next child is there
         second = ask(f"http://127.0.0.1:{port}/2")
-        server.wait_for(8)
+        server.wait_for(8, 30)
         os.killpg(django.process.pid, signal.SIGTERM)
         wait_until(lambda: django.process.poll() is not None, 30)
     reloader = str(django.process.pid)
