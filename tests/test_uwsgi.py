@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
 import sys
 import types
 from collections import Counter
@@ -15,7 +16,7 @@ import pytest
 from op_logging import OpenPanelClient
 from support.clients import CLIENT_ID, SECRET
 from support.scripted_server import ScriptedServer
-from support.servers import APPLICATION, ask_all, needs, serve, tool
+from support.servers import APPLICATION, Server, ask_all, needs, serve, tool
 from support.waiting import wait_until
 
 DECORATED = """
@@ -38,10 +39,22 @@ def wait_until_idle(folder: Path) -> None:
     wait_until(are_idle)
 
 
+def stop(uwsgi: Server) -> None:
+    """Stop a server, as Ctrl-C does.
+
+    One in a hundred did not end on a busy machine; why is not known yet. It is told once more.
+    """
+    uwsgi.process.send_signal(signal.SIGINT)
+    try:
+        uwsgi.process.wait(10)
+    except subprocess.TimeoutExpired:
+        uwsgi.stop(signal.SIGINT)
+
+
 def command(*options: str) -> list[str]:
     """Return the command line of a uWSGI."""
     base = [tool("uwsgi"), "--http-socket", "127.0.0.1:0", "--need-app", "--die-on-term"]
-    base += ["--stats", "stats"]
+    base += ["--stats", "stats", "--no-orphans"]
     python = ["--virtualenv", sys.prefix, "--module", "shop:application"]
     return [*base, *python, *options]
 
@@ -68,9 +81,10 @@ def test_what_requests_log_arrives_once(
         address = uwsgi.wait_for_line(r"bound to TCP address (127\S+) ")
         expected = ask_all(f"http://{address}", 2 if options else 1)
         wait_until_idle(tmp_path)
-        if flush_interval != "60":
-            wait_until(lambda: "imported" in server.names)
-        uwsgi.stop(signal.SIGINT)
+        if flush_interval == "60":
+            stop(uwsgi)
+        else:  # all of it arrives while the server runs
+            wait_until(lambda: len(server.names) > sum(expected.values()))
     found = Counter(server.names)
     found.pop("imported", None)  # uWSGI's master runs no exit hooks
     assert found == expected, uwsgi.text
@@ -88,9 +102,7 @@ def test_beside_hooks_of_the_applications_own(tmp_path: Path, server: ScriptedSe
     ) as uwsgi:
         address = uwsgi.wait_for_line(r"bound to TCP address (127\S+) ")
         expected = ask_all(f"http://{address}", 2)
-        wait_until_idle(tmp_path)
-        wait_until(lambda: server.names.count("forked") == 2)
-        uwsgi.stop(signal.SIGINT)
+        wait_until(lambda: len(server.names) >= sum(expected.values()) + 3)
     found = Counter(server.names)
     assert found.pop("imported") == 1
     assert found.pop("forked") == 2
