@@ -250,9 +250,6 @@ class OpenPanelClient(Rooted):
     def __copy__(self) -> OpenPanelClient:
         return self
 
-    def __deepcopy__(self, _memo: object) -> OpenPanelClient:
-        return self
-
     def __repr__(self) -> str:
         return f"<OpenPanelClient {self.state.value} {self.config.api_url}>"
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from types import MappingProxyType
-from typing import Any, NoReturn, SupportsIndex
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Rooted", "Value"]
 
@@ -24,7 +28,13 @@ class Value:
 
 
 class Rooted:
-    """What has threads and connections behind it: each process makes its own."""
+    """What has threads and connections behind it: each process makes its own.
+
+    A deep copy is a copy: what is behind it stays one.
+    """
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return copy.copy(self)
 
     def __reduce_ex__(self, _protocol: SupportsIndex) -> NoReturn:
         raise TypeError(

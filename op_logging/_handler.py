@@ -211,9 +211,6 @@ class OpenPanelHandler(Rooted, logging.Handler):
         twin.client.attach(twin)
         return twin
 
-    def __deepcopy__(self, _memo: object) -> Self:
-        return self.__copy__()
-
     def __repr__(self) -> str:
         return f"<OpenPanelHandler {logging.getLevelName(self.level)} {self.client!r}>"
 

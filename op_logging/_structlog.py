@@ -157,9 +157,6 @@ class OpenPanelProcessor(Rooted):
         twin.client.attach(twin)
         return twin
 
-    def __deepcopy__(self, _memo: object) -> Self:
-        return self.__copy__()
-
     def __repr__(self) -> str:
         return f"<OpenPanelProcessor {self.client!r}>"
 

@@ -29,6 +29,7 @@ from op_logging import (
 from op_logging._calls import Call
 from support.clients import CLIENT_ID, SECRET, assert_adds_up
 from support.scripted_server import ScriptedServer
+from support.waiting import wait_until
 
 from .weather import TIMEOUT, Weather, identity
 
@@ -299,10 +300,13 @@ def _child(number: int, url: str) -> str:
     assert_adds_up(stats)
     assert stats.accepted == len(report.logged) + report.counters, stats
     assert stats.queued == stats.held == 0, stats
-    deadline = time.monotonic() + 5
-    while client.stats().in_flight and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.05)  # what was out may be lost at last: the hook hears of it in a lane's thread
+
+    def has_heard_of_all() -> bool:  # also of what was out, and lost at last
+        stats = client.stats()
+        heard = len(report.lost) + len(report.lost_sums)
+        return not stats.in_flight and heard == stats.rejected + stats.dropped
+
+    wait_until(has_heard_of_all)
     return json.dumps(
         {
             "logged": [[e.number, e.kind, e.profile, e.place] for e in report.logged],

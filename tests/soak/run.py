@@ -6,13 +6,13 @@ import gc
 import logging
 import os
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from op_logging import Identify, Increment, OpenPanelClient, OpenPanelHandler
 from support.clients import CLIENT_ID, SECRET, assert_adds_up
+from support.waiting import wait_until
 
 __all__ = ["Sample", "handlers", "stream"]
 
@@ -69,7 +69,7 @@ def stream(url: str, events: int, samples: int) -> Iterator[Sample]:
                 event = Increment(f"user {number % 101}", "visits")
             logger.info("Paid", extra={"event": event, "profile_id": profile, "items": [number]})
             if number % 500 == 0:
-                _wait_for_room(client)
+                wait_until(lambda: client.stats().queued <= _MOST_WAITING, _PATIENCE)
             if number % each == 0:
                 assert client.flush(_PATIENCE)
                 assert_adds_up(client.stats())
@@ -99,10 +99,3 @@ def handlers(url: str, amount: int, samples: int) -> Iterator[Sample]:
         del handler, client
         if number % (amount // samples) == 0:
             yield _sample(number)
-
-
-def _wait_for_room(client: OpenPanelClient) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while client.stats().queued > _MOST_WAITING:
-        assert time.monotonic() < deadline, client.stats()
-        time.sleep(0.01)
