@@ -164,7 +164,7 @@ class Hostile:
     def __eq__(self, other: object) -> NoReturn:
         raise RuntimeError
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # that is the point
 
 
 class Unreadable(Mapping[str, object]):

@@ -129,7 +129,7 @@ class Load:
                 configure()
                 slowest = max(slowest, time.monotonic() - began)
                 # mypy infers no type for a lambda's default, which binds the loop's value
-                wait_until(lambda before=before: len(self.logged) > before + 20)  # type: ignore[misc]
+                wait_until(lambda before=before: len(self.logged) > before + 20)  # type: ignore[misc]  # mypy: no default
         finally:
             self._over.set()
             for thread in threads:

@@ -84,7 +84,7 @@ def test_a_value_whose_type_cannot_be_looked_up_costs_itself_only(server: Script
 def test_a_key_that_is_no_text_becomes_one(server: ScriptedServer, key: object) -> None:
     """And costs neither itself nor the event."""
     with shop(server.url) as (logger, client):
-        logger.info("One", extra={"event": "paid", "total": 1, key: "odd"})  # type: ignore[dict-item]
+        logger.info("One", extra={"event": "paid", "total": 1, key: "odd"})  # type: ignore[dict-item]  # the point
         assert client.flush(5)
     found = server.requests[0].call["payload"]["properties"]
     del found["__timestamp"]
